@@ -1,0 +1,53 @@
+# make demo    a model and a photo in, a native library and a skeleton out
+# make test    the fast tests        make test-slow   the others        make lint   formatting, types
+# make bench   speed, beside the peers                 make clean        forget what was built
+#
+# Needs Python 3.10 or later, pip and make; .venv holds the rest.
+
+PYTHON ?= python3
+# The torch that is tested. Another one of the extra's range: make TORCH=torch==...
+TORCH ?= torch==2.13.0
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+C_FILES = $(shell find tvmpose tests examples -name '*.[ch]' 2>/dev/null)
+
+.PHONY: demo test test-slow lint bench clean
+
+demo: .venv/demo.stamp
+	mkdir -p build
+	cp "$$($(BIN)/tvmpose pull astronaut)" build/astronaut.png
+	$(BIN)/tvmpose compile blazepose-full --target host -o build/blazepose-full
+	$(BIN)/tvmpose run build/blazepose-full build/astronaut.png --draw build/astronaut-pose.png
+
+test: .venv/dev.stamp
+	$(BIN)/python -m pytest
+
+# 5 is pytest's code for "nothing to run"
+test-slow: .venv/dev.stamp
+	$(BIN)/python -m pytest -m slow || [ $$? -eq 5 ]
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
+
+bench: .venv/bench.stamp
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# Each stamp adds to the one before, so that the demo does not wait for torch.
+.venv/demo.stamp: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(PIP) install --quiet --editable '.[compiler,verify]'
+	touch $@
+
+.venv/dev.stamp: .venv/demo.stamp
+	$(PIP) install --quiet --editable '.[compiler,verify,torch,dev]' $(TORCH)
+	touch $@
+
+.venv/bench.stamp: .venv/dev.stamp
+	$(PIP) install --quiet --editable '.[all]' $(TORCH)
+	touch $@

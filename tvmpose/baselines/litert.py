@@ -1,0 +1,63 @@
+"""LiteRT (TensorFlow Lite), CPU with XNNPACK as by default."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from tvmpose.errors import ModelError
+from tvmpose.modelspec import TensorSpec
+
+
+def open_model(path: str | Path, *, threads: int = 1) -> "LiteRT":
+    """Load a .tflite file."""
+    return LiteRT(Path(path), threads)
+
+
+class LiteRT:
+    """A model in LiteRT; see tvmpose.baselines.judge.Judge."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self.name = f"LiteRT {version('ai-edge-litert')}"
+        self.path, self.threads = path, threads
+        self.interpreter = self.open_interpreter(keep_all=False)
+        self.inputs = tuple(map(tensor_spec, self.interpreter.get_input_details()))
+        self.outputs = tuple(map(tensor_spec, self.interpreter.get_output_details()))
+
+    def run(self, inputs: Sequence[np.ndarray], tensors: Sequence[str] | None = None) -> list[np.ndarray]:
+        interpreter = self.interpreter if tensors is None else self.keeping_interpreter
+        if tensors is None:
+            wanted = [detail["index"] for detail in interpreter.get_output_details()]
+        else:
+            wanted = [self.index(name) for name in tensors]
+        for detail, array in zip(interpreter.get_input_details(), inputs, strict=True):
+            interpreter.set_tensor(detail["index"], array)
+        interpreter.invoke()
+        return [interpreter.get_tensor(index) for index in wanted]
+
+    @cached_property
+    def keeping_interpreter(self) -> Interpreter:
+        """A second interpreter, which keeps intermediate tensors and therefore needs more memory."""
+        return self.open_interpreter(keep_all=True)
+
+    def open_interpreter(self, *, keep_all: bool) -> Interpreter:
+        interpreter = Interpreter(
+            str(self.path), num_threads=self.threads, experimental_preserve_all_tensors=keep_all
+        )
+        interpreter.allocate_tensors()
+        return interpreter
+
+    def index(self, name: str) -> int:
+        for detail in self.keeping_interpreter.get_tensor_details():
+            if detail["name"] == name:
+                return detail["index"]
+        raise ModelError(f"{self.path}: the model computes no tensor {name}")
+
+
+def tensor_spec(detail: dict[str, Any]) -> TensorSpec:
+    """An input's or output's specification."""
+    return TensorSpec(detail["name"], tuple(int(extent) for extent in detail["shape"]), np.dtype(detail["dtype"]).name)

@@ -1,0 +1,52 @@
+"""PrimFuncs to one object file whose only foreign symbols are ours, prefixed with the bundle's name."""
+
+import re
+import tempfile
+from pathlib import Path
+
+import tvm
+from tvm.ir import IRModule
+from tvm.target import Target
+from tvm.tirx import PrimFunc
+
+# What TVM's generated code expects of a runtime. Two bundles in one program must not share them, and TVM's own loader
+# overwrites every visible __TVMBackend* of a library it loads: so they are renamed, and hidden.
+_BACKEND = re.compile(r"@(__TVMBackend\w+|TVMFFI\w+)")
+_BACKEND_POINTER = re.compile(r"^@(__TVMBackend\w+) = .*$", re.MULTILINE)
+_WORKSPACE_REQUEST = re.compile(r"call ptr %\w+\(i32 [^,]+, i32 [^,]+, i64 (?:noundef )?(\d+), i32")
+
+
+def kernel_symbol(name: str, kernel: str) -> str:
+    """The C symbol of a kernel in the bundle called name."""
+    return f"__tvm_ffi_{name}_{kernel}"
+
+
+def compile_kernels(kernels: dict[str, PrimFunc], name: str, target: Target, output: Path) -> int:
+    """Compile into the object file `output`; returns the scratch bytes that the neediest kernel asks for in a call.
+
+    The kernels' own argument checks are left out: every argument comes from tables of ours.
+    """
+    functions = {f"{name}_{key}": kernel.with_attr("global_symbol", f"{name}_{key}") for key, kernel in kernels.items()}
+    with tvm.transform.PassContext(opt_level=3, config={"tirx.disable_assert": True}):
+        module = tvm.tirx.build(IRModule(functions), target=target)
+    source = rename_backend(module.inspect_source("ll"), name)
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "kernels.ll"
+        path.write_text(source)
+        tvm.runtime.load_module(str(path)).write_to_file(str(output), "o")
+    return workspace_bytes(source)
+
+
+def rename_backend(llvm_ir: str, name: str) -> str:
+    """Prefix TVM's backend symbols with the bundle's name; make them and the kernels hidden."""
+    llvm_ir = _BACKEND_POINTER.sub(r"@\1 = external hidden global ptr, align 8", llvm_ir)
+    llvm_ir = _BACKEND.sub(rf"@{name}_\1", llvm_ir)
+    llvm_ir = llvm_ir.replace("define dllexport ", "define hidden ")
+    return llvm_ir.replace("define weak dso_local ", "define internal ")  # its fp16 helpers, one set for each object
+
+
+def workspace_bytes(llvm_ir: str) -> int:
+    """Scratch that one call needs at most: all of a function's requests together, each rounded up to 64 bytes."""
+    functions = llvm_ir.split("\ndefine ")
+    requests = ([int(n) for n in _WORKSPACE_REQUEST.findall(body)] for body in functions)
+    return max((sum(-(-n // 64) * 64 for n in sizes) for sizes in requests), default=0)

@@ -1,0 +1,142 @@
+"""PyTorch: exported programs (.pt2), and modules defined in a net.py, through torch.export and TVM's importer."""
+
+import copy
+import importlib.util
+import pickle
+import warnings
+import zipfile
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import tvm
+from torch import fx, nn
+from torch.export import ExportedProgram
+from tvm import relax
+from tvm.relax.frontend.torch import from_exported_program
+from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
+
+from tvmpose.errors import ModelError
+from tvmpose.frontend.module_spec import first_line, with_spec
+from tvmpose.modelspec import ModelSpec
+
+# What torch.export.load raises for a file that it did not write ...
+UNREADABLE = (RuntimeError, ValueError, KeyError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError)
+# ... and what TVM's importer raises for arguments it cannot handle.
+REFUSED = (NotImplementedError, ValueError, TypeError, KeyError, AttributeError, AssertionError, IndexError, RuntimeError)
+
+
+def load(path: str | Path, *, outputs: Sequence[str] | None = None) -> tuple[tvm.IRModule, ModelSpec]:
+    """Import a program saved by torch.export.save (.pt2).
+
+    ``outputs`` names nodes of the program's graph to return in place of its own outputs, to compare intermediate
+    results. Raises ModelError for a file that is none or is damaged, dynamic shapes, or operators we lack.
+    """
+    return from_program(read(path), outputs=outputs)
+
+
+def load_module(
+    module: nn.Module, example_input: torch.Tensor, *, outputs: Sequence[str] | None = None
+) -> tuple[tvm.IRModule, ModelSpec]:
+    """Import a module in eval mode with one input; its shape and dtype are those of ``example_input``."""
+    return from_program(export(module, example_input), outputs=outputs)
+
+
+def load_net(path: str | Path) -> nn.Module:
+    """The network that a net.py builds: its ``build() -> nn.Module``, in eval mode. The file is executed."""
+    spec = importlib.util.spec_from_file_location("tvmpose_net", path)
+    if spec is None or spec.loader is None or not Path(path).is_file():
+        raise ModelError(f"{path}: not a Python file")
+    definition = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(definition)
+    if not callable(getattr(definition, "build", None)):
+        raise ModelError(f"{path}: defines no build()")
+    return definition.build().eval()
+
+
+def read(path: str | Path) -> ExportedProgram:
+    """The program in a .pt2 file. Raises ModelError."""
+    if not Path(path).is_file():
+        raise ModelError(f"{path}: no such file")
+    if not zipfile.is_zipfile(path):
+        raise ModelError(f"{path}: not a program saved by torch.export.save, or truncated")
+    try:
+        return torch.export.load(path)
+    except UNREADABLE as error:
+        raise ModelError(f"{path}: not a program saved by torch.export.save: {type(error).__name__}") from error
+
+
+def export(module: nn.Module, example_input: torch.Tensor) -> ExportedProgram:
+    """The module as a graph of operators. Raises ModelError in training mode, where batch norm depends on the batch."""
+    if module.training:
+        raise ModelError(f"{type(module).__name__} is in training mode; call eval() first")
+    return torch.export.export(module, (example_input,))
+
+
+def from_program(
+    program: ExportedProgram, *, outputs: Sequence[str] | None = None
+) -> tuple[tvm.IRModule, ModelSpec]:
+    """Import an exported program; see load."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's own, about its tree specifications
+        if outputs is not None:
+            program = select_outputs(program, outputs)
+        inputs, names = program.graph_signature.user_inputs, outputs or program.graph_signature.user_outputs
+        # The importer needs the decomposed program: without it, batch norm comes out wrong.
+        program = program.run_decompositions()
+        refuse_unsupported(program)
+        try:
+            module = from_exported_program(program, custom_convert_map=CONVERTERS)
+        except REFUSED as error:
+            raise ModelError(f"the program cannot be imported: {first_line(error)}") from error
+    return with_spec(module, "torch", inputs, names)
+
+
+def select_outputs(program: ExportedProgram, names: Sequence[str]) -> ExportedProgram:
+    """The program returning the named nodes' values, as a tuple."""
+    module = copy.deepcopy(program.module())
+    nodes = {node.name: node for node in module.graph.nodes}
+    if unknown := [name for name in names if name not in nodes]:
+        raise ModelError(f"the program has no node {', '.join(unknown)}")
+    module.graph.set_codegen(fx.graph.CodeGen())  # drops the calling convention of the original outputs
+    module.graph.output_node().args = (tuple(nodes[name] for name in names),)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return torch.export.export(module, program.example_inputs[0])
+
+
+def refuse_unsupported(program: ExportedProgram) -> None:
+    """Raise ModelError naming every operator that has no converter, and each node that uses it."""
+    known = ExportedProgramImporter().create_convert_map().keys() | CONVERTERS.keys()
+    lacking = defaultdict(list)
+    for node in program.graph.nodes:
+        if node.op == "call_function" and node.target.__name__ not in known:
+            lacking[node.target.__name__].append(node.name)
+    if lacking:
+        listed = "; ".join(f"{operator} at {', '.join(nodes)}" for operator, nodes in sorted(lacking.items()))
+        raise ModelError(f"unsupported torch operators: {listed}")
+
+
+def amax(node: fx.Node, importer: Any) -> relax.Var:
+    """amax(x, dim=(), keepdim=False)."""
+    data, axes, keepdims = (*importer.retrieve_args(node), (), False)[:3]
+    return importer.block_builder.emit(relax.op.max(data, list(axes) or None, keepdims))
+
+
+def adaptive_max_pool2d(node: fx.Node, importer: Any) -> relax.Var:
+    """adaptive_max_pool2d where the output divides the input; its second result, the indices, is not computed."""
+    data, output_size = importer.retrieve_args(node)
+    extents = [int(extent) for extent in data.ty.shape[-2:]]
+    if any(extent % size for extent, size in zip(extents, output_size)):
+        raise NotImplementedError(f"adaptive_max_pool2d from {extents} to {list(output_size)}")
+    window = [extent // size for extent, size in zip(extents, output_size)]
+    pooled = importer.block_builder.emit(relax.op.nn.max_pool2d(data, window, strides=window))
+    return relax.Tuple([pooled, pooled])
+
+
+CONVERTERS: dict[str, Callable[[fx.Node, Any], relax.Var]] = {
+    "amax.default": amax,
+    "adaptive_max_pool2d.default": adaptive_max_pool2d,
+}

@@ -1,0 +1,27 @@
+"""Every kernel of a network gets a schedule here; none is left to TVM's unscheduled fallback."""
+
+from tvm.s_tir import Schedule
+from tvm.tirx import PrimFunc
+
+from tvmpose.kernels import convolution, generic
+from tvmpose.kernels.isa import VectorISA
+
+_TEMPLATES = {
+    "conv2d": convolution.schedule_conv2d,
+    "conv2d_transpose": convolution.schedule_conv2d_transpose,
+    "depthwise_conv2d": convolution.schedule_depthwise_conv2d,
+}
+
+
+def schedule_kernel(function: PrimFunc, isa: VectorISA) -> PrimFunc:
+    """Schedule a fused kernel by the template its main block is annotated with, or by the generic schedule."""
+    schedule = Schedule(function)
+    root = schedule.get_sblock("root")
+    for block in schedule.get_child_blocks(root):
+        template = schedule.get(block).annotations.get(convolution.TEMPLATE)
+        if template is not None:
+            _TEMPLATES[str(template)](schedule, block, isa)
+            break
+    else:
+        generic.schedule_generic(schedule, isa)
+    return schedule.mod["main"]

@@ -1,0 +1,277 @@
+"""Pixels to network input in one pass: affine warp, colour conversion and normalisation, with no image in between.
+
+A row is worked off in blocks of 16 pixels, each in three steps. *Locate*, vectorized over the pixels: where in the
+image each falls, as byte offsets of its four neighbours and their weights. *Gather*: sixteen pixels lie in sixteen
+places, so for packed formats the vector is the channels of one pixel, and NV12's bytes are collected before they are
+converted. *Store*: normalised, in the network's order of channels.
+
+Rotated and upright crops, interior and border take the same path: in place of a neighbour outside the image the
+nearest pixel inside is read, and given the weight zero.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal
+
+from tvm import tirx
+from tvm.script import tirx as T
+
+from tvmpose.errors import ModelError
+
+BLOCK = 16  # pixels: one AVX-512, two AVX2 or four NEON vectors of float32
+ROWS = 8  # of a task
+MAX_SAMPLES = 8  # along each axis of an output pixel
+
+# BT.601, limited range (luma 16..235, chroma 16..240 around 128), to grey levels 0..255.
+LUMA_GAIN = 255 / 219
+RED_OF_V = 1.402 * 255 / 224
+GREEN_OF_U = -1.772 * (0.114 / 0.587) * 255 / 224
+GREEN_OF_V = -1.402 * (0.299 / 0.587) * 255 / 224
+BLUE_OF_U = 1.772 * 255 / 224
+
+
+class _Taps:
+    """Along one axis, for BLOCK pixels: offsets in bytes of the image's pixels before and after each, their weights.
+
+    TVM keeps buffers of global scope under 1 KB on the stack; those of "local" scope would come from the workspace.
+    """
+
+    def __init__(self):
+        self.offset = T.alloc_buffer((2, BLOCK), "int64")
+        self.weight = T.alloc_buffer((2, BLOCK), "float32")
+
+
+@T.inline
+def _locate(taps, i, at, size, step):
+    before: T.let = T.Cast("int32", T.floor(at))
+    part: T.let = T.Cast("float32", at - T.floor(at))
+    taps.offset[0, i] = T.Cast("int64", T.max(before, 0)) * T.Cast("int64", step)
+    taps.offset[1, i] = T.Cast("int64", T.min(before + 1, size - 1)) * T.Cast("int64", step)
+    taps.weight[0, i] = T.Select(before >= 0, T.float32(1) - part, T.float32(0))
+    taps.weight[1, i] = T.Select(before + 1 < size, part, T.float32(0))
+
+
+@T.inline
+def _repeat_first(taps):
+    for side in T.unroll(2):
+        offset: T.let = taps.offset[side, 0]
+        weight: T.let = taps.weight[side, 0]
+        for i in T.vectorized(BLOCK):
+            taps.offset[side, i] = offset
+            taps.weight[side, i] = weight
+
+
+def _interpolate(rows, columns, i, pixel):
+    """Sum of pixel(row, column) over the four neighbours, weighted."""
+    upper, lower = (
+        columns.weight[0, i] * pixel(row, 0) + columns.weight[1, i] * pixel(row, 1) for row in range(2)
+    )
+    return rows.weight[0, i] * upper + rows.weight[1, i] * lower
+
+
+def _packed_byte(image, rows, columns, i, byte):
+    return _interpolate(
+        rows, columns, i, lambda r, c: T.Cast("float32", image[rows.offset[r, i] + columns.offset[c, i] + byte])
+    )
+
+
+def _grey(value):
+    return T.max(T.min(value, T.float32(255)), T.float32(0))
+
+
+def _nv12_grey(yuv, rows, columns, i, of_u, of_v):
+    def grey(row, column):
+        y, u, v = (T.Cast("float32", yuv[plane, row * 2 + column, i]) for plane in range(3))
+        black = 16 * LUMA_GAIN + 128 * (of_u + of_v)
+        return _grey(y * T.float32(LUMA_GAIN) + u * T.float32(of_u) + v * T.float32(of_v) - T.float32(black))
+
+    return _interpolate(rows, columns, i, grey)
+
+
+@T.inline
+def _gather_packed(image, geometry, rows, columns, add):
+    """Add to the total of [pixel * 4 + byte of the pixel]."""
+    end: T.let = T.Cast("int64", geometry[1] - 1) * T.Cast("int64", geometry[2]) + geometry[0] * geometry[3]
+    last_row: T.let = T.max(rows.offset[1, 0], rows.offset[1, BLOCK - 1])
+    last_column: T.let = T.max(columns.offset[1, 0], columns.offset[1, BLOCK - 1])
+    # Four bytes at once, of three-byte pixels too, but not where that would pass the end of the image.
+    if last_row + last_column + 4 <= end:
+        for i in T.unroll(BLOCK):
+            for byte in T.vectorized(4):
+                add(i * 4 + byte, _packed_byte(image, rows, columns, i, byte))
+    else:
+        for i, byte in T.grid(BLOCK, geometry[3]):
+            add(i * 4 + byte, _packed_byte(image, rows, columns, i, byte))
+
+
+@T.inline
+def _gather_nv12(luma, chroma, geometry, rows, columns, add):
+    """Add to the total of [channel * BLOCK + pixel]. Here the taps' offsets are in pixels."""
+    yuv = T.alloc_buffer((3, 4, BLOCK), "uint8")
+    for i in T.serial(BLOCK):
+        for row, column in T.grid(2, 2):
+            y: T.let = rows.offset[row, i]
+            x: T.let = columns.offset[column, i]
+            pair: T.let = T.shift_right(y, T.int64(1)) * geometry[3] + T.bitwise_and(x, T.int64(-2))
+            yuv[0, row * 2 + column, i] = luma[y * geometry[2] + x]
+            yuv[1, row * 2 + column, i] = chroma[pair]
+            yuv[2, row * 2 + column, i] = chroma[pair + 1]
+    for i in T.vectorized(BLOCK):
+        add(i, _nv12_grey(yuv, rows, columns, i, 0.0, RED_OF_V))
+        add(BLOCK + i, _nv12_grey(yuv, rows, columns, i, GREEN_OF_U, GREEN_OF_V))
+        add(2 * BLOCK + i, _nv12_grey(yuv, rows, columns, i, BLUE_OF_U, 0.0))
+
+
+def warp_kernel(
+    pixel_format: Literal["packed", "nv12"],
+    *,
+    name: str,
+    input_shape: Sequence[int],
+    input_dtype: str,
+    layout: Literal["NHWC", "NCHW"],
+    colour: Literal["rgb", "bgr"],
+    mean: Sequence[float],
+    std: Sequence[float],
+    border: Literal["zero", "edge"],
+    downscale: Literal["point", "mean"],
+) -> tirx.PrimFunc:
+    """Return the scheduled kernel called ``name`` that fills a network's input from an image.
+
+    Its arguments, with ``geometry`` and ``matrix`` as runtime/csrc/model.h defines them:
+
+    - packed: image uint8[n], geometry int32[8], matrix float64[6], network input
+    - nv12: luma uint8[n], chroma uint8[m], geometry int32[8], matrix float64[6], network input
+
+    Pixels may have any alignment; the other arguments have TVM's 64 bytes. Nothing is read past the last pixel:
+    of a packed image, ``stride * (height - 1) + width * bytes per pixel`` bytes.
+
+    An element is ``(grey - mean) / std``, grey in 0..255, mean and std in the network's order of channels. Integer
+    inputs (int32, uint8) are rounded by ``floor(element + 0.5)`` and clamped to 0..255.
+
+    border "zero" interpolates with black outside the image, as OpenCV's BORDER_CONSTANT does; "edge" repeats the
+    outermost pixels. downscale "point" takes one bilinear sample for an output pixel; "mean" averages n x m of them
+    spread evenly over its footprint, n and m being the crop's scale along the network's two axes, rounded up (less
+    1e-6, lest a rounding error add a sample) and at most 8.
+
+    Raises ModelError for an input that is not one picture of three channels of float32, int32 or uint8.
+    """
+    shape = tuple(input_shape)
+    height, width = _picture_size(shape, input_dtype, layout)
+    averaged = downscale == "mean"
+
+    def samples(scale_x, scale_y):
+        if not averaged:
+            return T.int32(1)
+        scale = T.min(T.sqrt(scale_x * scale_x + scale_y * scale_y), T.float64(MAX_SAMPLES))
+        return T.max(T.Cast("int32", T.ceil(scale - T.float64(1e-6))), 1)
+
+    def spread(sample, count):
+        """Where a sample lies in its pixel: -0.5 to 0.5."""
+        return (T.Cast("float64", sample) + T.float64(0.5)) / T.Cast("float64", count) - T.float64(0.5)
+
+    def clamped(coordinate, size):
+        lowest, highest = (0, size - 1) if border == "edge" else (-1, size)
+        return T.max(T.min(coordinate, T.Cast("float64", highest)), T.float64(lowest))
+
+    def element(total, count, channel):
+        grey = total / T.Cast("float32", count) if averaged else total
+        value = grey * T.float32(1 / std[channel]) - T.float32(mean[channel] / std[channel])
+        return value if input_dtype == "float32" else T.Cast(input_dtype, _grey(T.floor(value + T.float32(0.5))))
+
+    def source(channel):
+        return channel if colour == "rgb" else 2 - channel
+
+    @T.inline
+    def add(total, index, value):
+        if averaged:
+            total[index] += value
+        else:
+            total[index] = value
+
+    @T.inline
+    def store(out, y, x, channel, value):
+        if layout == "NHWC":
+            out[0, y, x, channel] = value
+        else:
+            out[0, channel, y, x] = value
+
+    @T.inline
+    def warp_pixels(gather, total_of, image_width, image_height, column_step, row_step, matrix, y, block, first, columns, rows, out):
+        total = T.alloc_buffer((BLOCK * 4,), "float32")
+        n: T.let = samples(matrix[0], matrix[3])
+        m: T.let = samples(matrix[1], matrix[4])
+        if averaged:
+            for i in T.vectorized(BLOCK * 4):
+                total[i] = T.float32(0)
+        for sample_y, sample_x in T.grid(m, n):
+            net_y: T.let = T.Cast("float64", y) + spread(sample_y, m)
+            # The columns of an upright crop are those of the row above.
+            if T.Or(first, T.Or(averaged, matrix[1] != T.float64(0))):
+                for i in T.vectorized(BLOCK):
+                    net_x: T.let = T.Cast("float64", block * BLOCK + i) + spread(sample_x, n)
+                    x: T.let = matrix[0] * net_x + (matrix[1] * net_y + matrix[2])
+                    _locate(columns, i, clamped(x, image_width), image_width, column_step)
+            if matrix[3] != T.float64(0):
+                for i in T.vectorized(BLOCK):
+                    net_x: T.let = T.Cast("float64", block * BLOCK + i) + spread(sample_x, n)
+                    x: T.let = matrix[3] * net_x + (matrix[4] * net_y + matrix[5])
+                    _locate(rows, i, clamped(x, image_height), image_height, row_step)
+            else:
+                x: T.let = matrix[4] * net_y + matrix[5]
+                _locate(rows, 0, clamped(x, image_height), image_height, row_step)
+                _repeat_first(rows)
+            gather(rows, columns, partial(add, total))
+        for i in T.serial(BLOCK):
+            if block * BLOCK + i < width:
+                store(out, y, block * BLOCK + i, 0, element(total[total_of(i, source(0))], n * m, 0))
+                store(out, y, block * BLOCK + i, 1, element(total[total_of(i, source(1))], n * m, 1))
+                store(out, y, block * BLOCK + i, 2, element(total[total_of(i, source(2))], n * m, 2))
+
+    @T.inline
+    def warp(gather, total_of, image_width, image_height, column_step, row_step, matrix, out):
+        for task in T.parallel(-(-height // ROWS)):
+            columns = T.meta_var(_Taps())
+            rows = T.meta_var(_Taps())
+            for block, row in T.grid(-(-width // BLOCK), ROWS):
+                if task * ROWS + row < height:
+                    warp_pixels(gather, total_of, image_width, image_height, column_step, row_step, matrix, task * ROWS + row, block, row == 0, columns, rows, out)
+
+    @T.prim_func
+    def packed(
+        image_handle: T.handle,
+        geometry: T.Buffer((8,), "int32"),
+        matrix: T.Buffer((6,), "float64"),
+        out: T.Buffer(shape, input_dtype),
+    ):
+        T.func_attr({"global_symbol": name, "tirx.noalias": True})
+        size = T.int64()
+        image = T.match_buffer(image_handle, (size,), "uint8", align=1)
+        gather = T.meta_var(partial(_gather_packed, image, geometry))
+        total_of = T.meta_var(lambda i, channel: i * 4 + geometry[4 + channel])
+        warp(gather, total_of, geometry[0], geometry[1], geometry[3], geometry[2], matrix, out)
+
+    @T.prim_func
+    def nv12(
+        luma_handle: T.handle,
+        chroma_handle: T.handle,
+        geometry: T.Buffer((8,), "int32"),
+        matrix: T.Buffer((6,), "float64"),
+        out: T.Buffer(shape, input_dtype),
+    ):
+        T.func_attr({"global_symbol": name, "tirx.noalias": True})
+        luma_size = T.int64()
+        chroma_size = T.int64()
+        luma = T.match_buffer(luma_handle, (luma_size,), "uint8", align=1)
+        chroma = T.match_buffer(chroma_handle, (chroma_size,), "uint8", align=1)
+        gather = T.meta_var(partial(_gather_nv12, luma, chroma, geometry))
+        total_of = T.meta_var(lambda i, channel: channel * BLOCK + i)
+        warp(gather, total_of, geometry[0], geometry[1], 1, 1, matrix, out)
+
+    return packed if pixel_format == "packed" else nv12
+
+
+def _picture_size(shape: tuple[int, ...], dtype: str, layout: str) -> tuple[int, int]:
+    channel_axis = 3 if layout == "NHWC" else 1
+    if len(shape) != 4 or shape[0] != 1 or shape[channel_axis] != 3 or dtype not in ("float32", "int32", "uint8"):
+        raise ModelError(f"network input {dtype}{list(shape)} is not one {layout} picture of float32, int32 or uint8")
+    return (shape[1], shape[2]) if layout == "NHWC" else (shape[2], shape[3])

@@ -1,0 +1,82 @@
+"""Convolutions with constant weights become calls of our kernels, their weights packed for the target's vectors."""
+
+from collections.abc import Callable
+
+import numpy as np
+import tvm
+from tvm import relax, te
+from tvm.ir import IRModule, Op
+from tvm.relax.expr_functor import PyExprMutator, mutator
+
+from tvmpose.errors import ModelError
+from tvmpose.kernels.convolution import (
+    Window,
+    conv2d,
+    conv2d_transpose,
+    depthwise_conv2d,
+    pack_transposed_weights,
+    pack_weights,
+)
+from tvmpose.kernels.isa import VectorISA
+
+
+@tvm.transform.module_pass(opt_level=0, name="LowerConvolution")
+class LowerConvolution:
+    """NHWC conv2d (HWIO, or HWOI for depthwise) and conv2d_transpose (IOHW) -> call_tir of tvmpose.kernels."""
+
+    def __init__(self, isa: VectorISA):
+        self.isa = isa
+
+    def transform_module(self, mod: IRModule, _: tvm.transform.PassContext) -> IRModule:
+        lowering = _Lowering(mod, self.isa)
+        lowering.builder_.update_func(mod.get_global_var("main"), lowering.visit_expr(mod["main"]))
+        return lowering.builder_.get()
+
+
+@mutator
+class _Lowering(PyExprMutator):
+    def __init__(self, mod: IRModule, isa: VectorISA):
+        super().__init__(mod)
+        self.isa = isa
+
+    def visit_call_(self, call: relax.Call) -> relax.Expr:
+        call = super().visit_call_(call)
+        if call.op == Op.get("relax.nn.conv2d") and call.attrs.data_layout == "NHWC":
+            return self._conv2d(call)
+        if call.op == Op.get("relax.nn.conv2d_transpose") and call.attrs.data_layout == "NHWC":
+            return self._conv2d_transpose(call)
+        return call
+
+    def _conv2d(self, call: relax.Call) -> relax.Expr:
+        data, weight, attrs = call.args[0], self._weight(call), call.attrs
+        window = Window(*(tuple(int(n) for n in field) for field in (attrs.strides, attrs.padding, attrs.dilation)))
+        channels = int(data.ty.shape[3])
+        if attrs.kernel_layout == "HWOI":
+            weight = weight.transpose(0, 1, 3, 2)  # -> HWIO
+        if attrs.groups == channels == weight.shape[3]:
+            packed = relax.const(np.ascontiguousarray(weight[:, :, 0]))
+            return self._call("depthwise_conv2d", lambda x, w: depthwise_conv2d(x, w, window), data, packed)
+        if attrs.groups != 1:
+            raise ModelError(f"a convolution in {attrs.groups} groups of {channels} channels is not supported yet")
+        packed = relax.const(pack_weights(weight, self.isa.lanes_for(weight.shape[3])))
+        return self._call("conv2d", lambda x, w: conv2d(x, w, window, weight.shape[3]), data, packed)
+
+    def _conv2d_transpose(self, call: relax.Call) -> relax.Expr:
+        data, weight, attrs = call.args[0], self._weight(call), call.attrs
+        strides, (top, left) = tuple(int(n) for n in attrs.strides), (int(n) for n in attrs.padding[:2])
+        size = tuple(int(n) for n in call.ty.shape[1:3])
+        if attrs.groups != 1 or any(n != 1 for n in attrs.dilation) or any(n % s for n, s in zip(size, strides, strict=True)):
+            raise ModelError(f"a transposed convolution to {size} with stride {strides} and groups {attrs.groups} is not supported")
+        packed = pack_transposed_weights(weight, self.isa.lanes_for(weight.shape[1]), strides, (top, left))
+        outputs = weight.shape[1]
+        compute = lambda x, w: conv2d_transpose(x, w, (top, left), size, outputs)  # noqa: E731
+        return self._call("conv2d_transpose", compute, data, relax.const(packed))
+
+    def _call(self, name: str, compute: Callable[..., te.Tensor], *arguments: relax.Expr) -> relax.Expr:
+        return self.builder_.call_te(compute, *arguments, primfunc_name_hint=name)
+
+    def _weight(self, call: relax.Call) -> np.ndarray:
+        weight = self.lookup_binding(call.args[1]) if isinstance(call.args[1], relax.Var) else call.args[1]
+        if not isinstance(weight, tvm.ir.GenericConst):
+            raise ModelError("a convolution whose weights are computed at run time is not supported")
+        return weight.value.numpy()
