@@ -10,8 +10,6 @@ peak, near 1 over a floor of 0, at a place of its own that moves with the pictur
 and measuring the compiler on this architecture, with numbers that look like a trained network's.
 """
 
-from collections import OrderedDict
-
 import torch
 from torch import Tensor, nn
 
@@ -76,11 +74,22 @@ def head(inputs: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Conv2d(inputs, JOINTS, 1))
 
 
+class PoseNet(nn.Module):
+    """Pictures N x 3 x H x W, ImageNet-normalised, to heatmaps N x 17 x H/4 x W/4."""
+
+    def __init__(self, trunk: nn.Sequential, head: nn.Sequential) -> None:
+        super().__init__()
+        self.trunk, self.head = trunk, head
+
+    def forward(self, picture: Tensor) -> Tensor:
+        return self.head(self.trunk(picture))
+
+
 def build() -> nn.Module:
     """The network in eval mode: the same weights on every call, the caller's random state untouched."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(SEED)
-        net = nn.Sequential(OrderedDict(trunk=trunk(), head=head(BOTTLENECKS[-1][1])))
+        net = PoseNet(trunk(), head(BOTTLENECKS[-1][1]))
         for layer in net.modules():
             if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
                 nn.init.normal_(layer.weight)
@@ -98,18 +107,19 @@ def sharpen(head: nn.Sequential) -> None:
     last.weight.abs_().mul_(own.reshape(last.weight.shape))
 
 
-def calibrate(net: nn.Sequential, pictures: Tensor) -> None:
+def calibrate(net: PoseNet, pictures: Tensor) -> None:
     """Set batch norm's statistics, and the heatmaps' floor and height, from what ``pictures`` give."""
-    norms = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = None  # running statistics become the plain average over the pictures
-    net.head[-1].bias.zero_()
+    for layer in net.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = 1.0  # the running statistics are those of the pictures, whatever they were before
+    last = net.head[-1]
+    last.bias.zero_()
     net.train()
     heatmaps = net(pictures).transpose(0, 1).flatten(1)
     floor, peak = heatmaps.median(1).values, heatmaps.amax(1)
     height = (peak - floor).clamp(min=1e-6)
-    net.head[-1].weight.div_(height.reshape(-1, 1, 1, 1))
-    net.head[-1].bias.copy_(-floor / height)
+    last.weight.div_(height.reshape(-1, 1, 1, 1))
+    last.bias.copy_(-floor / height)
 
 
 def synthetic_pictures(count: int) -> Tensor:

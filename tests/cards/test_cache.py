@@ -61,7 +61,7 @@ def test_pull__other_hash__refused_even_when_trusted(cache: Path, model: Path, t
 
 
 def test_pull__no_hash_in_card__stored_only_when_trusted(cache: Path, model: Path) -> None:
-    with pytest.raises(VerifyError, match=rf"got {len(MODEL)} bytes, sha256 {SHA256}, from .*add --trust"):
+    with pytest.raises(VerifyError, match=rf"got {len(MODEL)} bytes, sha256 {SHA256}, from .*again with --trust"):
         pull(_card(None), source_file=model, cache=cache)
     assert list(cache.iterdir()) == []
     path = pull(_card(None), source_file=model, trust=True, cache=cache)

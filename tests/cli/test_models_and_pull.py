@@ -32,7 +32,7 @@ def test_pull__card_without_hash__asks_for_trust_then_prints_only_the_path(
 ) -> None:
     assert _pull(file, "movenet-lightning") == 5
     out, err = capsys.readouterr()
-    assert out == "" and "13 bytes, sha256 " in err and err.endswith("add --trust\n")
+    assert out == "" and "13 bytes, sha256 " in err and err.endswith("again with --trust\n")
     assert _pull(file, "movenet-lightning", "--trust") == 0
     assert capsys.readouterr() == (f"{file.parent / 'cache' / 'movenet-lightning.tflite'}\n", "")
 

@@ -12,11 +12,12 @@ from tvm import relax
 
 from tvmpose.baselines.judge import open_judge
 from tvmpose.errors import ModelError
-from tvmpose.frontend.onnx import load
+from tvmpose.frontend.onnx import load, tensor_names
 from tvmpose.modelspec import TensorSpec
 from tvmpose.passes.convert_layout import to_nhwc
 
 DATA = os.environ.get("TVMPOSE_DATA")
+MODELS = Path(DATA or ".") / "models"
 needs_data = pytest.mark.skipif(DATA is None, reason="TVMPOSE_DATA is not set")
 
 
@@ -41,7 +42,6 @@ def assert_agrees(path: Path, *inputs: np.ndarray, tensors: list[str] | None = N
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6 * max(1.0, np.abs(theirs).max()))
 
 
-
 SMALL = """
 agraph (float[N,2,6,6] image) => (float[N,2,3,3] small, float[N,2,6,6] bounded)
 <float low = {-0.5}, float high = {0.5}, int64[8] pads = {0,0,1,1,0,0,1,1}> {
@@ -62,7 +62,10 @@ def test_load__dynamic_batch__is_frozen_to_one_and_agrees(tmp_path):
     _, spec = load(path)
     assert spec.source_format == "onnx"
     assert spec.inputs == (TensorSpec("image", (1, 2, 6, 6), "float32"),)
-    assert spec.outputs == (TensorSpec("small", (1, 2, 3, 3), "float32"), TensorSpec("bounded", (1, 2, 6, 6), "float32"))
+    assert spec.outputs == (
+        TensorSpec("small", (1, 2, 3, 3), "float32"),
+        TensorSpec("bounded", (1, 2, 6, 6), "float32"),
+    )
     assert_agrees(path, image(1, 2, 6, 6))
 
 
@@ -71,6 +74,13 @@ def test_load__named_intermediate__is_returned_in_place_of_the_outputs(tmp_path)
     _, spec = load(path, outputs=["half"])
     assert spec.outputs == (TensorSpec("half", (1, 2, 3, 3), "float32"),)
     assert_agrees(path, image(1, 2, 6, 6), tensors=["half", "wide"])
+
+
+def test_tensor_names__every_name__can_be_returned_and_agrees(tmp_path):
+    path = write(tmp_path, SMALL)
+    names = tensor_names(path)
+    assert names == ["bounded", "half", "positive", "wide", "small"]
+    assert_agrees(path, image(1, 2, 6, 6), tensors=names)
 
 
 def test_load__unknown_intermediate__is_refused(tmp_path):
@@ -124,7 +134,7 @@ def test_load__shapes_computed_in_the_graph__are_folded(tmp_path):
 
 def test_load__dynamic_size__asks_for_it_and_takes_it(tmp_path):
     path = write(tmp_path, "agraph (float[N,2,H,W] x) => (float[N,2,H,W] y) { y = Relu (x) }")
-    with pytest.raises(ModelError, match=r"input x has the dynamic shape \[N|input x has the dynamic shape \[1, 2, H, W\]"):
+    with pytest.raises(ModelError, match=r"input x has the dynamic shape \[1, 2, H, W\]"):
         load(path)
     _, spec = load(path, input_shapes={"x": (1, 2, 5, 6)})
     assert spec.outputs[0].shape == (1, 2, 5, 6)
@@ -136,7 +146,6 @@ def test_load__unsupported_operators__names_each_and_all_its_nodes(tmp_path):
     path = write(tmp_path, "agraph (float[2,2] x) => (float[2,2] y) { a = Det (x)\n b = Det (x)\n y = Add (a, b) }")
     model = onnx.load(path)
     model.graph.node[0].name, model.graph.node[1].name = "first", "second"
-    model.graph.output[0].type.tensor_type.ClearField("shape")
     onnx.save(model, path)
     with pytest.raises(ModelError, match="unsupported ONNX operators: Det at first, second"):
         load(path)
@@ -147,7 +156,7 @@ def test_load__foreign_domain__is_not_mistaken_for_a_known_operator(tmp_path):
     model.graph.node[0].domain = "acme"
     model.opset_import.append(onnx.helper.make_opsetid("acme", 1))
     onnx.save(model, tmp_path / "model.onnx")
-    with pytest.raises(ModelError, match="acme.Relu at #0"):
+    with pytest.raises(ModelError, match=r"acme\.Relu at #0"):
         load(tmp_path / "model.onnx")
 
 
@@ -177,12 +186,17 @@ def test_load__truncated_file__is_refused(tmp_path):
 
 @needs_data
 @pytest.mark.parametrize("name", ["movenet-lightning", "movenet-thunder"])
-def test_to_nhwc__movenet__has_no_transpose_left_and_agrees(name):
-    path = Path(DATA) / "models" / f"{name}.onnx"
+def test_to_nhwc__movenet__has_no_transpose_left(name):
+    module, _ = load(MODELS / f"{name}.onnx")
+    assert "permute_dims" in module.script()
+    assert "permute_dims" not in to_nhwc(module).script()
+
+
+@needs_data
+def test_to_nhwc__movenet_lightning__agrees_with_onnxruntime():
+    path = MODELS / "movenet-lightning.onnx"
     module, spec = load(path)
-    module = to_nhwc(module)
-    assert "permute_dims" not in module.script()
     pixels = np.random.default_rng(0).integers(0, 256, spec.inputs[0].shape).astype("int32")
     (theirs,) = open_judge(path, "onnx", threads=2).run([pixels])
-    (ours,) = run(module, pixels)
+    (ours,) = run(to_nhwc(module), pixels)
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())

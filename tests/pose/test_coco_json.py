@@ -39,3 +39,14 @@ def test_coco_results__any_numbers__strict_json_close_to_them(keypoints, score):
 def test_coco_results__several_people__keep_their_order():
     people = [Person(s, (s, 0, 1, 1), np.zeros((1, 3), np.float32)) for s in (0.25, 0.75)]
     assert [result["score"] for result in coco_results("x.jpg", people)] == [0.25, 0.75]
+
+
+def test_coco_results__pycocotools__loads_them():
+    coco = pytest.importorskip("pycocotools.coco", reason="needs pycocotools")
+    truth = coco.COCO()
+    truth.dataset = {"images": [{"id": 139}], "annotations": [], "categories": [{"id": 1, "name": "person"}]}
+    truth.createIndex()
+    joints = np.arange(51, dtype=np.float32).reshape(17, 3)
+    loaded = truth.loadRes(coco_results("000000000139.jpg", [Person(0.5, (1.0, 2.0, 3.0, 4.0), joints)]))
+    (annotation,) = loaded.loadAnns(loaded.getAnnIds(imgIds=[139], catIds=[1]))
+    assert (annotation["keypoints"], annotation["score"]) == (joints.ravel().tolist(), 0.5)

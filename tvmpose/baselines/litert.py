@@ -45,9 +45,7 @@ class LiteRT:
         return self.open_interpreter(keep_all=True)
 
     def open_interpreter(self, *, keep_all: bool) -> Interpreter:
-        interpreter = Interpreter(
-            str(self.path), num_threads=self.threads, experimental_preserve_all_tensors=keep_all
-        )
+        interpreter = Interpreter(str(self.path), num_threads=self.threads, experimental_preserve_all_tensors=keep_all)
         interpreter.allocate_tensors()
         return interpreter
 

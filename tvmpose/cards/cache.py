@@ -116,7 +116,8 @@ def _verify(name: str, file: Path, origin: str, sources: Sequence[RemoteSource],
         size = f"{expected.size} bytes, " if expected.size else ""
         raise VerifyError(f"{name}: not the expected file: got {got}; the card says {size}sha256 {expected.sha256}")
     if not trust and not any(source.sha256 for source in sources):
-        raise VerifyError(f"{name}: its card has no hash to check against: got {got}. If that is right, add --trust")
+        advice = f"if that is right, run tvmpose pull {name} again with --trust"
+        raise VerifyError(f"{name}: its card has no hash to check against: got {got}; {advice}")
 
 
 def _store(file: Path, cache: Path, name: str) -> Path:

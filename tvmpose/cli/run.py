@@ -217,7 +217,7 @@ def _timing(outcomes: Sequence[Outcome], threads: int) -> str:
 
 def _write_file(path: Path, data: bytes) -> None:
     """All of it under a temporary name, then renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.absolute().with_name(f".tvmpose.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data)

@@ -29,10 +29,10 @@ def with_spec(
 
 def tensor_spec(name: str, type_: relax.TensorType) -> TensorSpec:
     """The specification of one tensor by its Relax type."""
-    extents = type_.shape.values if type_.shape is not None else [None]
-    if not all(isinstance(extent, tvm.tirx.IntImm) for extent in extents):
-        raise ModelError(f"tensor {name} has no static shape: {type_.shape}")
-    return TensorSpec(name, tuple(int(extent) for extent in extents), str(type_.dtype))
+    shape = type_.shape
+    if shape is None or not all(isinstance(extent, tvm.tirx.IntImm) for extent in shape.values):
+        raise ModelError(f"tensor {name} has no static shape: {shape}")
+    return TensorSpec(name, tuple(int(extent) for extent in shape.values), str(type_.dtype))
 
 
 def returning_tuple(module: tvm.IRModule) -> tvm.IRModule:

@@ -22,7 +22,16 @@ from tvmpose.modelspec import ModelSpec
 # What onnx and onnxslim raise for a graph they cannot make sense of ...
 INVALID_GRAPH = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, TypeError)
 # ... and what TVM's converters raise for an attribute or shape they cannot handle.
-REFUSED = (NotImplementedError, ValueError, TypeError, KeyError, AttributeError, AssertionError, IndexError, RuntimeError)
+REFUSED = (
+    NotImplementedError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    AssertionError,
+    IndexError,
+    RuntimeError,
+)
 
 
 def load(
@@ -50,6 +59,22 @@ def load(
         raise ModelError(f"{path}: cannot be imported: {first_line(error)}") from error
     inputs = [parameter.name for parameter in module["main"].params]
     return with_spec(module, "onnx", inputs, [value.name for value in model.graph.output])
+
+
+def tensor_names(path: str | Path) -> list[str]:
+    """The float32 tensors that the file's nodes compute from its inputs, in order: what load can return."""
+    model = read(path)
+    freeze_inputs(model, {})
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    typed = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.output)}
+    constants = {tensor.name for tensor in graph.initializer}
+    varying = {value.name for value in graph.input} - constants
+    names = []
+    for node in graph.node:
+        if varying.intersection(node.input):
+            varying.update(node.output)
+            names += [name for name in node.output if typed.get(name) == onnx.TensorProto.FLOAT]
+    return names
 
 
 def read(path: str | Path) -> onnx.ModelProto:
@@ -135,7 +160,7 @@ class Importer(onnx_frontend.ONNXGraphImporter):
             raise ModelError(f"ONNX operator {op_name} at {name}: {first_line(error)}") from error
 
 
-def clip(inputs: list[relax.Expr | None], attributes: dict[str, Any]) -> relax.Expr:
+def clip(inputs: list[relax.Expr], attributes: dict[str, Any]) -> relax.Expr:
     """Clip as one relax.clip: TVM's converter emits loops of its own, which no later pass sees through.
 
     The bounds are attributes up to opset 6 and inputs from 11 on; NaN and a missing bound mean no bound.
@@ -151,7 +176,7 @@ def clip(inputs: list[relax.Expr | None], attributes: dict[str, Any]) -> relax.E
     return relax.op.clip(data, low, high)
 
 
-def pad(inputs: list[relax.Expr | None], attributes: dict[str, Any]) -> relax.Expr:
+def pad(inputs: list[relax.Expr], attributes: dict[str, Any]) -> relax.Expr:
     """Pad as one relax.nn.pad, for the same reason.
 
     Amounts, value and axes are attributes up to opset 10 and inputs from 11 on.
@@ -184,5 +209,5 @@ class Unlimited:
 
 
 PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
-Converter = Callable[[list[relax.Expr | None], dict[str, Any]], relax.Expr]
+Converter = Callable[[list[relax.Expr], dict[str, Any]], relax.Expr]
 CONVERTERS: dict[str, Converter] = {"Clip": clip, "Pad": pad}

@@ -74,6 +74,17 @@ def load(path: str | Path, outputs: list[str] | None = None) -> tuple[IRModule, 
         raise ModelError(f"{path} is damaged or truncated ({type(error).__name__}: {_first_line(error)})") from error
 
 
+def tensor_names(path: str | Path) -> list[str]:
+    """The float tensors that the file's operators compute, in order."""
+    data = Path(path).read_bytes()
+    importer = _Importer(tflite.Model.GetRootAs(data, 0), data, str(path))
+    operators = [importer.graph.Operators(i) for i in range(importer.graph.OperatorsLength())]
+    computed = [importer._spec(int(i)) for operator in operators for i in operator.OutputsAsNumpy()]
+    constant = {"DEQUANTIZE", "DENSIFY"}  # of weights: nothing to compare
+    kinds = [importer._operator_name(operator) for operator in operators for _ in operator.OutputsAsNumpy()]
+    return [spec.name for spec, kind in zip(computed, kinds, strict=True) if kind not in constant and spec.dtype == "float32"]
+
+
 class _Importer:
     def __init__(self, model: tflite.Model, data: bytes, path: str):
         self.model, self.data, self.path = model, data, path

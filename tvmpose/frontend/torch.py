@@ -25,7 +25,16 @@ from tvmpose.modelspec import ModelSpec
 # What torch.export.load raises for a file that it did not write ...
 UNREADABLE = (RuntimeError, ValueError, KeyError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError)
 # ... and what TVM's importer raises for arguments it cannot handle.
-REFUSED = (NotImplementedError, ValueError, TypeError, KeyError, AttributeError, AssertionError, IndexError, RuntimeError)
+REFUSED = (
+    NotImplementedError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    AssertionError,
+    IndexError,
+    RuntimeError,
+)
 
 
 def load(path: str | Path, *, outputs: Sequence[str] | None = None) -> tuple[tvm.IRModule, ModelSpec]:
@@ -75,9 +84,7 @@ def export(module: nn.Module, example_input: torch.Tensor) -> ExportedProgram:
     return torch.export.export(module, (example_input,))
 
 
-def from_program(
-    program: ExportedProgram, *, outputs: Sequence[str] | None = None
-) -> tuple[tvm.IRModule, ModelSpec]:
+def from_program(program: ExportedProgram, *, outputs: Sequence[str] | None = None) -> tuple[tvm.IRModule, ModelSpec]:
     """Import an exported program; see load."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch's own, about its tree specifications
@@ -92,6 +99,12 @@ def from_program(
         except REFUSED as error:
             raise ModelError(f"the program cannot be imported: {first_line(error)}") from error
     return with_spec(module, "torch", inputs, names)
+
+
+def tensor_names(program: ExportedProgram) -> list[str]:
+    """The float32 values that the program's nodes compute, in order: what from_program can return."""
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "call_function"}
+    return [name for name, value in values.items() if getattr(value, "dtype", None) == torch.float32]
 
 
 def select_outputs(program: ExportedProgram, names: Sequence[str]) -> ExportedProgram:
@@ -119,24 +132,30 @@ def refuse_unsupported(program: ExportedProgram) -> None:
         raise ModelError(f"unsupported torch operators: {listed}")
 
 
-def amax(node: fx.Node, importer: Any) -> relax.Var:
-    """amax(x, dim=(), keepdim=False)."""
-    data, axes, keepdims = (*importer.retrieve_args(node), (), False)[:3]
-    return importer.block_builder.emit(relax.op.max(data, list(axes) or None, keepdims))
+def amax(data: relax.Expr, axes: Sequence[int] = (), keepdims: bool = False) -> relax.Expr:
+    """torch.amax; no axes means all."""
+    return relax.op.max(data, list(axes) or None, keepdims)
 
 
-def adaptive_max_pool2d(node: fx.Node, importer: Any) -> relax.Var:
-    """adaptive_max_pool2d where the output divides the input; its second result, the indices, is not computed."""
-    data, output_size = importer.retrieve_args(node)
-    extents = [int(extent) for extent in data.ty.shape[-2:]]
-    if any(extent % size for extent, size in zip(extents, output_size)):
+def adaptive_max_pool2d(data: relax.Expr, output_size: Sequence[int]) -> relax.Expr:
+    """torch's, where the output divides the input; in place of the indices, its second result, stand the maxima."""
+    extents = [int(extent) for extent in data.ty.shape.values[-2:]]
+    if any(extent % size for extent, size in zip(extents, output_size, strict=True)):
         raise NotImplementedError(f"adaptive_max_pool2d from {extents} to {list(output_size)}")
-    window = [extent // size for extent, size in zip(extents, output_size)]
-    pooled = importer.block_builder.emit(relax.op.nn.max_pool2d(data, window, strides=window))
+    window = [extent // size for extent, size in zip(extents, output_size, strict=True)]
+    pooled = relax.op.nn.max_pool2d(data, window, strides=window)
     return relax.Tuple([pooled, pooled])
 
 
-CONVERTERS: dict[str, Callable[[fx.Node, Any], relax.Var]] = {
-    "amax.default": amax,
-    "adaptive_max_pool2d.default": adaptive_max_pool2d,
+Converter = Callable[[fx.Node, Any], relax.Var]
+
+
+def converter(build: Callable[..., relax.Expr]) -> Converter:
+    """What TVM's importer calls, from a function of the operator's arguments."""
+    return lambda node, importer: importer.block_builder.emit(build(*importer.retrieve_args(node)))
+
+
+CONVERTERS: dict[str, Converter] = {
+    "amax.default": converter(amax),
+    "adaptive_max_pool2d.default": converter(adaptive_max_pool2d),
 }

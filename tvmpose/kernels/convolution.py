@@ -222,24 +222,27 @@ def schedule_depthwise_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA
 def _schedule_tiles(
     schedule: Schedule, conv: SBlockRV, tile: RegisterTile, reductions: int, phases: tuple[int, int] = (1, 1)
 ) -> None:
-    """Loops: band of rows (parallel), output channels, phases, rows of tiles, columns of tiles; inside, the register tile."""
+    """Loops: band of rows (parallel), output channels, rows of tiles, columns of tiles, phases; inside, the register tile.
+
+    All phases of a transposed convolution's tile are made from the same input and stored together.
+    """
     depthwise = reductions == 2
     output, conv = _inline_epilogue(schedule, conv)
     n, y, x, c = schedule.get_loops(output)
-    height = _output_shape(schedule, output)[1] // phases[0]
-    band, band_row, row, phase_y = schedule.split(y, [None, _tiles_per_band(height // tile.rows), tile.rows, phases[0]])
-    x_outer, column, phase_x = schedule.split(x, [None, tile.columns, phases[1]])
+    height, (sy, sx) = _output_shape(schedule, output)[1], phases
+    band, band_row, row = schedule.split(y, [None, _tiles_per_band(height // (tile.rows * sy)), tile.rows * sy])
+    x_outer, column = schedule.split(x, [None, tile.columns * sx])
     c_outer, vector, lane = schedule.split(c, [None, tile.vectors, tile.lanes])
-    schedule.reorder(n, band, c_outer, phase_y, phase_x, band_row, x_outer, row, column, vector, lane)
+    schedule.reorder(n, band, c_outer, band_row, x_outer, row, column, vector, lane)
     schedule.compute_at(conv, x_outer, preserve_unit_loops=True)
     schedule.set_scope(conv, 0, "local")
     _vectorize_tile(schedule, [row, column, vector], lane)
     rank = len(_output_shape(schedule, conv))
     loops = schedule.get_loops(conv)
-    _, conv_row, conv_column, *_, conv_channel = loops[-rank - reductions : -reductions]
+    _, conv_row, conv_column, *conv_phases, conv_channel = loops[-rank - reductions : -reductions]
     reduction = loops[-reductions:]
     conv_vector, conv_lane = schedule.split(conv_channel, [tile.vectors, tile.lanes])
-    schedule.reorder(*reduction, conv_row, conv_column, conv_vector, conv_lane)
+    schedule.reorder(*conv_phases, *reduction, conv_row, conv_column, conv_vector, conv_lane)
     _vectorize_tile(schedule, [conv_row, conv_column, conv_vector, *(reduction if depthwise else [])], conv_lane)
     parallel = schedule.fuse(n, band)
     for producer in schedule.get_producers(conv):  # the padding: per band, and for depthwise per vector of channels

@@ -45,9 +45,9 @@ class _Taps:
 def _locate(taps, i, at, size, step):
     before: T.let = T.Cast("int32", T.floor(at))
     part: T.let = T.Cast("float32", at - T.floor(at))
-    taps.offset[0, i] = T.Cast("int64", T.max(before, 0)) * T.Cast("int64", step)
+    taps.offset[0, i] = T.Cast("int64", T.max(T.min(before, size - 1), 0)) * T.Cast("int64", step)
     taps.offset[1, i] = T.Cast("int64", T.min(before + 1, size - 1)) * T.Cast("int64", step)
-    taps.weight[0, i] = T.Select(before >= 0, T.float32(1) - part, T.float32(0))
+    taps.weight[0, i] = T.Select(T.And(before >= 0, before < size), T.float32(1) - part, T.float32(0))
     taps.weight[1, i] = T.Select(before + 1 < size, part, T.float32(0))
 
 

@@ -46,7 +46,11 @@ class _Converter(PyExprMutator):
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = super().visit_call_(call)
         name = getattr(call.op, "name", "")
-        if name in CONVOLUTIONS and call.attrs.data_layout == "NCHW" and call.attrs.kernel_layout == CONVOLUTIONS[name][0]:
+        if (
+            name in CONVOLUTIONS
+            and call.attrs.data_layout == "NCHW"
+            and call.attrs.kernel_layout == CONVOLUTIONS[name][0]
+        ):
             return self.convolution(call)
         if name in POOLINGS and call.attrs.layout == "NCHW":
             return self.between_transposes(call, [], layout="NHWC", out_layout="NHWC")

@@ -127,11 +127,14 @@ def permute(sinker: _Sinker, call: relax.Call) -> Sunk:
 def broadcast(sinker: _Sinker, call: relax.Call) -> Sunk:
     """Operators that work element by element, operands of fewer dimensions included."""
     is_tensor = [isinstance(argument.ty, relax.TensorType) for argument in call.args]
-    views = [sinker.view(argument) for argument, tensor in zip(call.args, is_tensor) if tensor]
+    views = [sinker.view(argument) for argument, tensor in zip(call.args, is_tensor, strict=True) if tensor]
     axes = next((v.axes for v in views if not v.is_plain and len(v.axes) == call.ty.ndim), None)
     if axes is None:
         return None
-    operands = [sinker.beneath(argument, axes) if tensor else argument for argument, tensor in zip(call.args, is_tensor)]
+    operands = [
+        sinker.beneath(argument, axes) if tensor else argument
+        for argument, tensor in zip(call.args, is_tensor, strict=True)
+    ]
     return rebuild_call(call, operands), axes
 
 

@@ -372,14 +372,29 @@ def load(path: str | Path, *, threads: int = 0, max_people: int = 0) -> Pose:
     folder = Path(path).resolve()
     manifest = read_manifest(path)
     verify_files(path, manifest)
-    options = _Options(ctypes.sizeof(_Options), _int32(threads, "threads"), _int32(max_people, "max_people"))
     refusals = []
     for file, triple in manifest.libraries:
         try:
-            return Pose(folder / file, manifest, options)
+            pose = open_library(folder / file, manifest.symbol, manifest.skeleton, threads, max_people)
         except MachineError as error:
             refusals.append(f"{file} (for {triple}): {error}")
+            continue
+        if pose.keypoint_names != manifest.keypoint_names:
+            raise BundleError(f"{folder / file}: its keypoints are not those of {MANIFEST}")
+        return pose
     raise MachineError(f"{path}: does not run on this {platform.machine()} machine: " + "; ".join(refusals))
+
+
+def open_library(
+    library: str | Path,
+    symbol: str,
+    skeleton: tuple[tuple[int, int], ...] = (),
+    threads: int = 0,
+    max_people: int = 0,
+) -> Pose:
+    """Opens a library by itself: no manifest, nothing is verified. load() is for bundles."""
+    options = _Options(ctypes.sizeof(_Options), _int32(threads, "threads"), _int32(max_people, "max_people"))
+    return Pose(Path(library), symbol, skeleton, options)
 
 
 class Pose:
@@ -389,12 +404,12 @@ class Pose:
     it again in the child.
     """
 
-    def __init__(self, library: Path, manifest: Manifest, options: _Options) -> None:
-        self._api = api = _load_api(library, manifest.symbol)
+    def __init__(
+        self, library: Path, symbol: str, skeleton: tuple[tuple[int, int], ...], options: _Options
+    ) -> None:
+        self._api = api = _load_api(library, symbol)
         self.info = _read_info(api)
-        if self.info.keypoint_names != manifest.keypoint_names:
-            raise BundleError(f"{library}: its keypoints are not those of {MANIFEST}")
-        self.skeleton = manifest.skeleton  # pairs of indices into keypoint_names
+        self.skeleton = skeleton  # pairs of indices into keypoint_names
         handle = c_void_p()
         status = api.open(ctypes.byref(options), ctypes.byref(handle))
         if status != _OK:

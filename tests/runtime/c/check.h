@@ -20,11 +20,11 @@
 #endif
 const tvmpose_api *POSE_API(void);
 
-#define CHECK(condition)                                                     \
-  do {                                                                       \
-    if (condition) break;                                                    \
-    fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);          \
-    exit(EXIT_FAILURE);                                                      \
+#define CHECK(condition)                                            \
+  do {                                                              \
+    if (condition) break;                                           \
+    fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+    exit(EXIT_FAILURE);                                             \
   } while (0)
 
 static inline tvmpose_handle *open_or_die(int32_t threads) {

@@ -88,12 +88,14 @@ static int look(tvmpose_handle *h, const tvmpose_image *image, tvmpose_box b, in
   uint8_t colour[3];
   middle_pixel(image, (int32_t)x, (int32_t)y, colour);
   for (int k = 0; k < 3; k++)
-    h->keypoints[i][k] = (tvmpose_keypoint){b.x + b.width * (float)k / 2, b.y + b.height * (float)k / 2, (float)colour[k] / 255};
+    h->keypoints[i][k] = (tvmpose_keypoint){b.x + b.width * (float)k / 2, b.y + b.height * (float)k / 2,
+                                            (float)colour[k] / 255};
   h->people[i] = (tvmpose_person){0.5f, b, h->keypoints[i]};
   return TVMPOSE_OK;
 }
 
-static int run_image(tvmpose_handle *h, const tvmpose_image *image, const tvmpose_box *boxes, int32_t count, tvmpose_result *result) {
+static int run_image(tvmpose_handle *h, const tvmpose_image *image, const tvmpose_box *boxes, int32_t count,
+                     tvmpose_result *result) {
   if (atomic_flag_test_and_set(&h->inside)) return TVMPOSE_BUSY;
   int status = TVMPOSE_OK;
   tvmpose_box whole = {0, 0, (float)image->width, (float)image->height};
@@ -119,6 +121,7 @@ static void close_handle(tvmpose_handle *h) { free(h); }
 
 const tvmpose_api *fake_tvmpose(void);
 const tvmpose_api *fake_tvmpose(void) {
-  static const tvmpose_api api = {FAKE_ABI, sizeof api, info, open_handle, run_image, run_tensors, set_threads, threads, reset, last_error, close_handle};
+  static const tvmpose_api api = {FAKE_ABI,    sizeof api, info,  open_handle, run_image,   run_tensors,
+                                  set_threads, threads,    reset, last_error,  close_handle};
   return &api;
 }

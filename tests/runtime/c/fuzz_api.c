@@ -32,7 +32,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
   pixels_end = map_pixels();
   chroma_end = map_pixels();
   handles[0] = open_or_die(1);
-  handles[1] = open_or_die(2);
+  handles[1] = open_or_die(1);
   return 0;
 }
 

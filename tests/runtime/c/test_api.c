@@ -142,8 +142,10 @@ static void check_same(tvmpose_handle *h, const tvmpose_image *a, const tvmpose_
 /* The same picture in another order of channels and with gaps between rows gives the same keypoints. */
 static void test_formats(tvmpose_handle *h, const uint8_t *rgb) {
   enum { STRIDE = WIDTH * 4 + 13 };
-  static const int orders[][4] = {
-      [TVMPOSE_RGB] = {3, 0, 1, 2}, [TVMPOSE_BGR] = {3, 2, 1, 0}, [TVMPOSE_RGBA] = {4, 0, 1, 2}, [TVMPOSE_BGRA] = {4, 2, 1, 0}};
+  static const int orders[][4] = {[TVMPOSE_RGB] = {3, 0, 1, 2},
+                                  [TVMPOSE_BGR] = {3, 2, 1, 0},
+                                  [TVMPOSE_RGBA] = {4, 0, 1, 2},
+                                  [TVMPOSE_BGRA] = {4, 2, 1, 0}};
   const tvmpose_box box = {10, 5, 50, 40};
   const tvmpose_image image = {rgb, NULL, WIDTH, HEIGHT, 0, 0, TVMPOSE_RGB};
   for (int32_t format = TVMPOSE_RGB; format <= TVMPOSE_BGRA; ++format) {
@@ -225,7 +227,9 @@ static void free_tensors(tensors *t) {
   }
 }
 
-static int run(tvmpose_handle *h, tensors *t) { return api->run_tensors(h, (const void *const *)t->inputs, t->outputs); }
+static int run(tvmpose_handle *h, tensors *t) {
+  return api->run_tensors(h, (const void *const *)t->inputs, t->outputs);
+}
 
 /* The same from any number of threads, and from a state that was reset. */
 static void test_run_tensors(void) {
@@ -233,7 +237,8 @@ static void test_run_tensors(void) {
   tensors t = make_tensors(), again = make_tensors();
   void *none[16] = {0};
   check_refused(h, api->run_tensors(h, NULL, t.outputs), TVMPOSE_INVALID_ARGUMENT, "inputs is NULL");
-  check_refused(h, api->run_tensors(h, (const void *const *)t.inputs, NULL), TVMPOSE_INVALID_ARGUMENT, "outputs is NULL");
+  check_refused(h, api->run_tensors(h, (const void *const *)t.inputs, NULL), TVMPOSE_INVALID_ARGUMENT,
+                "outputs is NULL");
   check_refused(h, api->run_tensors(h, (const void *const *)none, t.outputs), TVMPOSE_INVALID_ARGUMENT, "inputs[0]");
   check_refused(h, api->run_tensors(h, (const void *const *)t.inputs, none), TVMPOSE_INVALID_ARGUMENT, "outputs[0]");
   CHECK(run(h, &t) == TVMPOSE_OK && !api->last_error(h)[0]);
@@ -291,6 +296,7 @@ static void test_tiny_failures(int32_t threads) {
       {TINY_RETURN, "kernel scale returned -7"},
       {TINY_RAISE_IN_TASK, "kernel scale: ValueError: task refuses its rows"},
       {TINY_EXHAUST, "kernel peaks: MemoryError: the kernel's workspace is larger than planned"},
+      {TINY_LEAK, "kernel peaks returned -1"},
 #ifdef TINY_GUARD
       {TINY_OVERSTEP, "kernel peaks wrote past the end of tensor 7 (peaks)"},
 #endif

@@ -61,6 +61,27 @@ static void test_jobs(int threads, int jobs) {
   close_pool(p);
 }
 
+static int meet(int id, parallel_env *env, void *closure) {
+  (void)id;
+  atomic_fetch_add((atomic_int *)closure, 1);
+  while (atomic_load((atomic_int *)closure) < env->num_task) sched_yield();
+  return 0;
+}
+
+/* Tasks that wait for each other end only if every worker takes part, whether it spins or has parked. */
+static void test_all_take_part(void) {
+  pool *p = open_pool(3, 0);
+  CHECK(p);
+  current_worker = &p->workers[0];
+  for (int i = 0; i < 300; ++i) {
+    atomic_int arrived = 0;
+    if (i % 3) nanosleep(&(struct timespec){0, i % 3 * 40000}, NULL);
+    CHECK(parallel_launch(meet, &arrived, 0) == 0 && atomic_load(&arrived) == 3);
+  }
+  current_worker = NULL;
+  close_pool(p);
+}
+
 /* Workspaces are a stack of 64-byte aligned pieces, one stack a thread; too large a piece is refused with a reason. */
 static void test_workspace(void) {
   pool *p = open_pool(2, 1000);
@@ -87,8 +108,10 @@ static void test_memory(void) {
 
 int main(int argc, char **argv) {
   int jobs = argc > 1 ? atoi(argv[1]) : 2000;
+  alarm(300); /* a lost wakeup would wait for ever */
   for (int threads = 1; threads <= 5; ++threads) test_jobs(threads, jobs);
   for (int i = 0; i < 50; ++i) test_jobs(4, i % 3); /* opened and closed while workers spin, park or start */
+  test_all_take_part();
   test_workspace();
   test_memory();
   puts("ok");

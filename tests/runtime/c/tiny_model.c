@@ -39,7 +39,7 @@ static int32_t warp_packed(void *self, const TVMFFIAny *args, int32_t num_args, 
   (void)self, (void)num_args, (void)ret;
   const uint8_t *image = data_of(args, 0);
   const int32_t *geometry = data_of(args, 1);
-  float(*out)[3] = data_of(args, 3);
+  float (*out)[3] = data_of(args, 3);
   for (int i = 0; i < TINY_PIXELS; ++i) {
     long u, v;
     int inside = sample(data_of(args, 2), geometry, i % TINY_WIDTH, i / TINY_WIDTH, &u, &v);
@@ -53,7 +53,7 @@ static int32_t warp_nv12(void *self, const TVMFFIAny *args, int32_t num_args, TV
   (void)self, (void)num_args, (void)ret;
   const uint8_t *luma = data_of(args, 0), *chroma = data_of(args, 1);
   const int32_t *geometry = data_of(args, 2);
-  float(*out)[3] = data_of(args, 4);
+  float (*out)[3] = data_of(args, 4);
   for (int i = 0; i < TINY_PIXELS; ++i) {
     long u, v;
     memset(out[i], 0, sizeof out[i]);
@@ -114,7 +114,7 @@ static int32_t peaks(void *self, const TVMFFIAny *args, int32_t num_args, TVMFFI
   float *out = data_of(args, 1);
   uint64_t bytes = scaled[0] == 2 * TINY_EXHAUST ? 1 << 20 : TINY_PIXELS * sizeof(float);
   float *plane = TVMPOSE_SYMBOL(__TVMBackendAllocWorkspace)(1, 0, bytes, 2, 32);
-  if (!plane) return -1;
+  if (!plane || scaled[0] == 2 * TINY_LEAK) return -1;
   for (int channel = 0; channel < 3; ++channel) {
     for (int i = 0; i < TINY_PIXELS; ++i) plane[i] = scaled[3 * i + channel];
     find_peak(plane, out + 3 * channel);
@@ -150,14 +150,15 @@ enum { IMAGE, CHROMA, GEOMETRY, MATRIX, INPUT, WEIGHTS, SCALED, PEAKS, STATE, FR
 
 /* Every tensor has a slot of its own with room for its guard bands. */
 enum { SLOT = 640 + 2 * TINY_GUARD };
-#define OFFSET(tensor) ((tensor)*SLOT + TINY_GUARD)
+#define OFFSET(tensor) ((tensor) * SLOT + TINY_GUARD)
 #ifndef TINY_ARENA_BYTES
 #define TINY_ARENA_BYTES (NUM_TENSORS * SLOT)
 #endif
 
 #define SHAPE(...) ((const int64_t[]){__VA_ARGS__})
 static const tvmpose_tensor_info input_info = {"input", SHAPE(1, TINY_HEIGHT, TINY_WIDTH, 3), 4, 2, 32, 576};
-static const tvmpose_tensor_info output_infos[] = {{"peaks", SHAPE(3, 3), 2, 2, 32, 36}, {"frames", SHAPE(1), 1, 2, 32, 4}};
+static const tvmpose_tensor_info output_infos[] = {{"peaks", SHAPE(3, 3), 2, 2, 32, 36},
+                                                   {"frames", SHAPE(1), 1, 2, 32, 4}};
 static _Alignas(64) const float weights[16] = {2, 0.5f, 1};
 
 static const tvmpose_tensor tensors[NUM_TENSORS] = {

@@ -12,6 +12,7 @@ enum {
   TINY_RETURN,          /* fail without one */
   TINY_RAISE_IN_TASK,   /* raise in the last parallel task */
   TINY_EXHAUST,         /* ask for more workspace than planned */
+  TINY_LEAK,            /* fail with a workspace in hand */
   TINY_OVERSTEP,        /* write one byte past the end of a tensor */
   TINY_WAIT             /* count tiny_inside up and wait until tiny_go */
 };

@@ -10,14 +10,10 @@ enum { MAX_BOX_SIDE = 1 << 20 };
 static int check_box(const tvmpose_box *box, int32_t image_width, int32_t image_height, char *error) {
   const double x = box->x, y = box->y, width = box->width, height = box->height;
   const char *why = NULL;
-  if (!isfinite(x) || !isfinite(y) || !isfinite(width) || !isfinite(height))
-    why = "is not finite";
-  else if (width <= 0 || height <= 0)
-    why = "is empty";
-  else if (width > MAX_BOX_SIDE || height > MAX_BOX_SIDE)
-    why = "is larger than 2^20 pixels";
-  else if (x >= image_width || y >= image_height || x + width <= 0 || y + height <= 0)
-    why = "lies outside the image";
+  if (!isfinite(x) || !isfinite(y) || !isfinite(width) || !isfinite(height)) why = "is not finite";
+  else if (width <= 0 || height <= 0) why = "is empty";
+  else if (width > MAX_BOX_SIDE || height > MAX_BOX_SIDE) why = "is larger than 2^20 pixels";
+  else if (x >= image_width || y >= image_height || x + width <= 0 || y + height <= 0) why = "lies outside the image";
   if (!why) return TVMPOSE_OK;
   return fail(error, TVMPOSE_INVALID_BOX, "box x %g, y %g, width %g, height %g %s of %dx%d", x, y, width, height, why,
               image_width, image_height);

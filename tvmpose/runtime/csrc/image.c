@@ -67,8 +67,7 @@ static int view_image(const tvmpose_image *image, image_view *view, char *error)
                 image->height, MAX_IMAGE_SIDE);
   if (image->format < TVMPOSE_RGB || image->format > TVMPOSE_NV12)
     return fail(error, TVMPOSE_INVALID_IMAGE, "pixel format %d is not one of tvmpose_pixel_format", image->format);
-  int status =
-      image->format == TVMPOSE_NV12 ? view_nv12(image, view, error) : view_packed(image, view, error);
+  int status = image->format == TVMPOSE_NV12 ? view_nv12(image, view, error) : view_packed(image, view, error);
   view->width = image->width;
   view->height = image->height;
   return status;

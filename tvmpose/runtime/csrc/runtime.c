@@ -148,7 +148,7 @@ static const tvmpose_api api_table = {
 };
 
 /* Ends a library: `model` becomes the one the functions above serve, and NAME_tvmpose() their only way out. */
-#define TVMPOSE_EXPORT(model)                                                          \
-  static const tvmpose_model *the_model(void) { return &(model); }                     \
+#define TVMPOSE_EXPORT(model)                                                              \
+  static const tvmpose_model *the_model(void) { return &(model); }                         \
   __attribute__((visibility("default"))) const tvmpose_api *TVMPOSE_SYMBOL(tvmpose)(void); \
   const tvmpose_api *TVMPOSE_SYMBOL(tvmpose)(void) { return &api_table; }

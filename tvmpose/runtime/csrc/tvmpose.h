@@ -116,7 +116,8 @@ typedef struct tvmpose_api {
   int (*open)(const tvmpose_options *options, tvmpose_handle **handle);
   /* Pixels to keypoints, one person a box; boxes == NULL && num_boxes == 0 looks at the whole image as one box. All is
    * checked before the first kernel runs; *result is written on success only. */
-  int (*run_image)(tvmpose_handle *, const tvmpose_image *, const tvmpose_box *boxes, int32_t num_boxes, tvmpose_result *);
+  int (*run_image)(tvmpose_handle *, const tvmpose_image *, const tvmpose_box *boxes, int32_t num_boxes,
+                   tvmpose_result *);
   /* Tensors in, tensors out, in info()'s order and sizes: the caller's memory, any alignment. */
   int (*run_tensors)(tvmpose_handle *, const void *const *inputs, void *const *outputs);
   int (*set_threads)(tvmpose_handle *, int32_t threads); /* as options.threads; between frames */

@@ -1,0 +1,41 @@
+"""The judges: what they say about a model, and what happens without their packages."""
+
+import importlib
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tvmpose.baselines.judge import open_judge
+from tvmpose.errors import ModelError, SetupError
+
+DATA = os.environ.get("TVMPOSE_DATA")
+MODELS = Path(DATA or ".") / "models"
+
+
+@pytest.mark.parametrize(
+    ("source_format", "message"),
+    [("onnx", r"tvmpose\[verify\]"), ("tflite", r"tvmpose\[verify\]"), ("torch", r"tvmpose\[torch\]")],
+)
+def test_open_judge__runtime_not_installed__names_the_extra(monkeypatch, source_format, message):
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(SetupError, match=message):
+        open_judge("model", source_format)
+
+
+@pytest.mark.skipif(DATA is None, reason="TVMPOSE_DATA is not set")
+@pytest.mark.parametrize("file", ["edvardhua_cpm_192.tflite", "movenet-lightning.onnx"])
+def test_judge__outputs_asked_for_by_name__are_the_outputs(file):
+    judge = open_judge(MODELS / file, Path(file).suffix[1:], threads=2)
+    (image,) = judge.inputs
+    inputs = [np.random.default_rng(0).integers(0, 256, image.shape).astype(image.dtype)]
+    plain, named = judge.run(inputs), judge.run(inputs, [output.name for output in judge.outputs])
+    for output, one, other in zip(judge.outputs, plain, named, strict=True):
+        assert (one.shape, one.dtype.name) == (output.shape, output.dtype)
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ModelError, match="no tensor nonsense"):
+        judge.run(inputs, ["nonsense"])

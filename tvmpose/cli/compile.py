@@ -1,0 +1,73 @@
+"""``tvmpose compile``: a model in, a bundle out."""
+
+import argparse
+import time
+from pathlib import Path
+
+
+def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        "compile",
+        help="compile a model into a bundle: one native library that takes pixels and returns keypoints",
+        description="Compile a model into a bundle for one target, verified against the source model's own runtime.",
+    )
+    parser.add_argument("model", metavar="MODEL|FILE", help="a name of `tvmpose models`, or a .tflite, .onnx or .pt2 file")
+    parser.add_argument("--card", metavar="CARD", help="model card of a FILE: a name, or a .toml file")
+    parser.add_argument("--target", default="host", metavar="TARGET", help="device to compile for (default: host)")
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="bundle folder (default: the model's name)")
+    parser.add_argument("--samples", type=Path, metavar="DIR", help="photos to verify with (default: the sample photo)")
+    parser.add_argument("--no-verify", action="store_true", help="do not compare with the source model; the manifest says so")
+    parser.add_argument("--dump", type=Path, metavar="DIR", help="write the IR after each phase and the generated C here")
+    parser.add_argument(
+        "--guard-bytes", type=int, default=0, metavar="N", help="check that no kernel writes outside its tensors (slow)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compile; the last line says where the bundle lies."""
+    from tvmpose.compile import compile_model, resolve
+    from tvmpose.extras import require
+    from tvmpose.targets import load_target
+
+    require("tvm", extra="compiler")
+    options = resolve(
+        args.model,
+        card=args.card,
+        target=load_target(args.target),
+        output=args.output,
+        samples=args.samples,
+        verify=not args.no_verify,
+        dump=args.dump,
+        guard_bytes=args.guard_bytes,
+    )
+    target = options.target
+    rows = {
+        "model": f"{options.source.path} ({options.source.format})",
+        "card": options.card.name if options.card else "none: raw tensors only",
+        "target": f"{target.name}: {target.triple}, {target.cpu} {' '.join(target.attributes)}".rstrip(),
+        "verify": "no" if not options.verify else f"photos of {options.samples}" if options.samples else "sample photo",
+        "output": str(options.output),
+    }
+    for key, value in rows.items():
+        print(f"{key:>8}  {value}")
+    print(flush=True)
+    started = last = time.perf_counter()
+
+    def progress(step: str, result: str) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        print(f"{step:>8}  {result}  ({now - last:.1f} s)", flush=True)
+        last = now
+
+    report = compile_model(options, progress)
+    library = report.library
+    size = sum(entry.bytes for entry in report.manifest.files.values())
+    memory = library.arena_bytes + library.weight_bytes
+    print(
+        f"\n{options.output}: {size / 1e6:.2f} MB, {report.manifest.verification.status}; "
+        f"at run time {memory / 1e6:.2f} MB and {library.workspace_bytes / 1e3:.0f} kB a thread; "
+        f"compiled in {time.perf_counter() - started:.1f} s"
+    )
+    return 0

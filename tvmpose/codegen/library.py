@@ -1,0 +1,105 @@
+"""One model, one target, one library: passes, memory plan, kernels, C, link."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tvmpose import __version__
+from tvmpose.targets import Target, checked_features, needed_features
+
+if TYPE_CHECKING:
+    from tvm.ir import IRModule
+
+    from tvmpose.cards.card import Card
+    from tvmpose.modelspec import ModelSpec
+
+Progress = Callable[[str, str], None]
+"""Called after each step with its name and what came of it."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """A linked library and what it needs."""
+
+    path: Path
+    archive: Path  # the same for static linking
+    arena_bytes: int
+    weight_bytes: int
+    workspace_bytes: int  # for each thread
+    kernels: int
+    calls: int
+    cpu_features: tuple[str, ...]
+    tools: dict[str, str]
+
+
+def compile_library(
+    module: "IRModule",
+    spec: "ModelSpec",
+    card: "Card | None",
+    target: Target,
+    name: str,
+    directory: Path,
+    *,
+    progress: Progress = lambda step, result: None,
+    dump: Path | None = None,
+    guard_bytes: int = 0,
+) -> Library:
+    """Compile into DIRECTORY/libNAME.so; the generated sources stay beside it.
+
+    dump: write the IR after each phase there. guard_bytes: see tvmpose_model.guard_bytes in model.h.
+    """
+    from tvm.tirx import PrimFunc
+
+    from tvmpose.codegen.c_source import LibraryFacts, library_source
+    from tvmpose.codegen.kernel_object import compile_kernels
+    from tvmpose.codegen.plan import plan_module
+    from tvmpose.codegen.toolchain import build_library, toolchain_for
+    from tvmpose.passes.pipeline import dump_to, run_pipeline
+
+    toolchain = toolchain_for(target)
+    write = dump_to(dump) if dump else None
+
+    def after_phase(phase: str, mod: "IRModule") -> None:
+        progress(phase, f"{len(mod.functions) - 1} functions")
+        if write:
+            write(phase, mod)
+
+    module = run_pipeline(module, target.llvm(), after_phase)
+    plan = plan_module(module)
+    functions = {var.name_hint: f for var, f in module.functions_items() if isinstance(f, PrimFunc)}
+    steps = None
+    if card:
+        from tvmpose.codegen.pixels import add_pixel_steps
+
+        steps, pixel_kernels = add_pixel_steps(plan, spec, card)
+        functions |= pixel_kernels
+    plan.place(guard_bytes)
+    progress("plan", f"{len(plan.calls)} calls, arena {plan.arena_bytes / 1e6:.2f} MB, weights {len(plan.weights) / 1e6:.2f} MB")
+    workspace = compile_kernels(functions, name, target.llvm(), directory / "kernels.o")
+    progress("kernels", f"{len(functions)} kernels, {(directory / 'kernels.o').stat().st_size / 1e3:.0f} kB")
+    features = needed_features(target)
+    mask = sum(1 << checked_features()[feature] for feature in features)
+    facts = LibraryFacts(name, __version__, target.name, mask, workspace, guard_bytes)
+    (directory / "weights.bin").write_bytes(plan.weights)
+    (directory / f"{name}.c").write_text(library_source(plan, facts, steps))
+    path = build_library(directory, name, toolchain)
+    progress("link", f"{path.name}, {path.stat().st_size / 1e6:.2f} MB")
+    return Library(
+        path,
+        directory / f"lib{name}.a",
+        plan.arena_bytes,
+        len(plan.weights),
+        workspace,
+        len(functions),
+        len(plan.calls),
+        tuple(sorted(features)),
+        _tool_versions(toolchain.version()),
+    )
+
+
+def _tool_versions(compiler: str) -> dict[str, str]:
+    import tvm
+    from tvm.target import codegen
+
+    return {"tvm": tvm.__version__, "llvm": str(codegen.llvm_version_major()), "compiler": compiler}

@@ -1,0 +1,101 @@
+"""From pixels to keypoints: the kernels before and after a network, and their tensors, as its card wants them."""
+
+from typing import TYPE_CHECKING, Literal
+
+from tvm.tirx import PrimFunc
+
+from tvmpose.cards.card import Card
+from tvmpose.codegen.c_source import PixelSteps
+from tvmpose.codegen.plan import Call, Plan, Tensor
+from tvmpose.errors import ModelError
+from tvmpose.kernels.decode import decode_kernel
+from tvmpose.kernels.warp import warp_kernel
+from tvmpose.modelspec import ModelSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def add_pixel_steps(plan: Plan, spec: ModelSpec, card: Card) -> "tuple[PixelSteps, Mapping[str, PrimFunc]]":
+    """Add the tensors to the plan, before it is placed; returns the steps and their kernels by name."""
+    count, half = len(card.keypoints.keypoints), card.crop.pixel_centers == "half"
+    geometry = plan.add_permanent("geometry", (8,), "int32")
+    matrix = plan.add_permanent("matrix", (6,), "float64")
+    keypoints = plan.add_permanent("keypoints", (count * 3,), "float32")
+    person = plan.add_permanent("person", (1,), "float32")
+    image, chroma = (_caller_tensor(plan, name) for name in ("image", "chroma"))
+    head = [plan.outputs[card.head.tensor]]
+    if card.head.person_tensor is not None:
+        head.append(plan.outputs[card.head.person_tensor])
+    steps = PixelSteps(
+        warp_packed=Call("warp_packed", (image, geometry, matrix, plan.inputs[0])),
+        warp_nv12=Call("warp_nv12", (image, chroma, geometry, matrix, plan.inputs[0])),
+        decode=Call("decode", (*head, matrix, keypoints, person)),
+        image=image,
+        chroma=chroma,
+        geometry=geometry,
+        matrix=matrix,
+        keypoints=keypoints,
+        person=person,
+        keypoint_names=card.keypoints.keypoints,
+        input_width=card.input.width,
+        input_height=card.input.height,
+        crop_padding=card.crop.padding,
+        half_pixel_centers=half,
+    )
+    kernels = {"warp_packed": _warp("packed", spec, card), "warp_nv12": _warp("nv12", spec, card)}
+    person_tensor = card.head.person_tensor
+    kernels["decode"] = decode_kernel(
+        card.head,
+        name="decode",
+        shape=spec.outputs[card.head.tensor].shape,
+        num_keypoints=count,
+        input_size=(card.input.width, card.input.height),
+        half_pixel_centers=half,
+        person_shape=None if person_tensor is None else spec.outputs[person_tensor].shape,
+    )
+    return steps, kernels
+
+
+def check_card(spec: ModelSpec, card: Card) -> None:
+    """Raise ModelError where the card cannot be this model's."""
+    if len(spec.inputs) != 1:
+        raise ModelError(f"card {card.name} is for a network with one input, this one has {len(spec.inputs)}")
+    shape, expected = spec.inputs[0].shape, (card.input.height, card.input.width)
+    if layout_of(shape) is None or _spatial(shape) != expected:
+        raise ModelError(f"card {card.name} expects an input of {expected} pixels (height, width), the model has {shape}")
+    for index in filter(lambda i: i is not None, (card.head.tensor, card.head.person_tensor)):
+        if index >= len(spec.outputs):
+            raise ModelError(f"card {card.name} reads output {index}, the model has {len(spec.outputs)} outputs")
+
+
+def layout_of(shape: tuple[int, ...]) -> Literal["NHWC", "NCHW"] | None:
+    """The layout of a picture tensor with three channels, or None for another shape."""
+    if len(shape) != 4 or shape[0] != 1:
+        return None
+    return "NHWC" if shape[3] == 3 else "NCHW" if shape[1] == 3 else None
+
+
+def _spatial(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape[1:3] if layout_of(shape) == "NHWC" else shape[2:4]
+
+
+def _warp(pixel_format: Literal["packed", "nv12"], spec: ModelSpec, card: Card) -> PrimFunc:
+    return warp_kernel(
+        pixel_format,
+        name=f"warp_{pixel_format}",
+        input_shape=spec.inputs[0].shape,
+        input_dtype=spec.inputs[0].dtype,
+        layout=layout_of(spec.inputs[0].shape) or "NHWC",
+        colour=card.input.colour,
+        mean=card.input.mean,
+        std=card.input.std,
+        border=card.crop.border,
+        downscale=card.crop.downscale,
+    )
+
+
+def _caller_tensor(plan: Plan, name: str) -> int:
+    """Pixels that stay where the caller has them; the runtime sets address and size for each frame."""
+    plan.tensors.append(Tensor(name, (0,), "uint8", None))
+    return len(plan.tensors) - 1

@@ -1,0 +1,183 @@
+"""A model and a device name in, a bundle out: resolve, import, compile, verify, write."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tvmpose import __version__, gate
+from tvmpose.cards import Card, card_for_hash, load_card, pull, pull_sample, sha256_of
+from tvmpose.codegen import bundle
+from tvmpose.codegen.library import Library, Progress, compile_library
+from tvmpose.errors import InputError
+from tvmpose.extras import require
+from tvmpose.frontend.source import FORMATS, Source
+from tvmpose.targets import Target, host_target, needed_features
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tvmpose.baselines.judge import Judge
+    from tvmpose.modelspec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything a compilation depends on, resolved: what the command prints before it starts."""
+
+    source: Source
+    card: Card | None
+    target: Target
+    name: str
+    output: Path
+    samples: Path | None = None
+    verify: bool = True
+    dump: Path | None = None
+    guard_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of it."""
+
+    manifest: bundle.Manifest
+    library: Library
+    findings: gate.Findings | None
+
+
+def resolve(
+    model: str,
+    *,
+    card: str | None,
+    target: Target,
+    output: Path | None,
+    samples: Path | None = None,
+    verify: bool = True,
+    dump: Path | None = None,
+    guard_bytes: int = 0,
+) -> Options:
+    """Find the model file and its card: a card's name, or a file whose card is named, known by its hash, or absent."""
+    if Path(model).suffix in FORMATS or Path(model).exists():
+        path = Path(model)
+        known = load_card(card) if card else card_for_hash(sha256_of(path)) if path.is_file() else None
+    else:
+        known = load_card(card or model)
+        path = pull(load_card(model))
+    shape = (1, 3, known.input.height, known.input.width) if known else None
+    name = _identifier(known.name if known and Path(model).suffix not in FORMATS else Path(model).stem)
+    destination = output or Path(name)
+    return Options(Source(path, shape), known, target, name, destination, samples, verify, dump, guard_bytes)
+
+
+def compile_model(options: Options, progress: Progress = lambda step, result: None) -> Report:
+    """Compile, verify and write the bundle; nothing is written unless all of it succeeds.
+
+    Raises ModelError, VerifyError, InputError or SetupError, each with one line.
+    """
+    require("tvm", extra="compiler")
+    from tvmpose.codegen.pixels import check_card
+
+    bundle.refuse_other_files(options.output.resolve())
+    pictures = gate.read_samples(options.samples, None if options.samples else pull_sample("astronaut")) if options.verify else []
+    judge = options.source.judge() if options.verify else None
+    module, spec = options.source.load()
+    progress("import", f"{options.source.format}, {len(spec.inputs)} in, {len(spec.outputs)} out")
+    if options.card:
+        check_card(spec, options.card)
+    with tempfile.TemporaryDirectory(prefix="tvmpose-") as temporary:
+        directory = Path(temporary)
+        if options.dump:
+            directory = options.dump / "build"
+            directory.mkdir(parents=True, exist_ok=True)
+
+        def build(target: Target, folder: Path) -> Library:
+            folder.mkdir(exist_ok=True)
+            settings = {"progress": progress, "dump": options.dump, "guard_bytes": options.guard_bytes}
+            return compile_library(module, spec, options.card, target, options.name, folder, **settings)
+
+        library = build(options.target, directory)
+        verification, findings, sample = bundle.Verification("not verified"), None, None
+        if judge:
+            runs_here = needed_features(options.target) <= needed_features(host_target())
+            judged = library if runs_here else build(host_target(), directory / "host")
+            findings = _verify(options, judged, judge, spec, pictures)
+            progress("verify", _summary(findings))
+            status = "verified" if runs_here else "host-equivalent only"
+            verification = bundle.Verification(status, **vars(findings))
+            sample = _sample(options.card, judge, spec, pictures[0][1])
+        manifest = _write(options, library, spec, verification, sample)
+    return Report(manifest, library, findings)
+
+
+def _verify(
+    options: Options, library: Library, judge: "Judge", spec: "ModelSpec", pictures: "list[tuple[str, np.ndarray]]"
+) -> gate.Findings:
+    from tvmpose.divergence import first_divergence
+    from tvmpose.runtime.pose import open_library
+
+    with open_library(library.path, options.name) as pose:
+        findings = gate.compare(pose, judge, options.card, spec.inputs[0], pictures)
+
+    def diverging() -> Iterator[str]:
+        tensor = gate.expect(judge, options.card, spec.inputs[0], pictures[0][1]).input
+        yield first_divergence(options.source, host_target(), tensor)
+
+    gate.require_agreement(findings, options.card, diverging())
+    return findings
+
+
+def _summary(findings: gate.Findings) -> str:
+    tensors = f"tensors within {findings.tensors_max_relative:.1e} of their maximum"
+    if not findings.joints:
+        return f"{findings.samples} samples against {findings.judge}: {tensors}"
+    return (
+        f"{findings.samples} samples, {findings.joints} joints against {findings.judge}: "
+        f"at most {findings.max_px:.4f} px, {tensors}"
+    )
+
+
+def _sample(card: Card | None, judge: "Judge", spec: "ModelSpec", picture: "np.ndarray") -> bytes:
+    """The bundle's self-check: the first picture at the network's size, and what the source model says of it."""
+    cv2 = require("cv2", extra="compiler")
+    if card is None:
+        expected = gate.expect(judge, None, spec.inputs[0], picture)
+        return bundle.tensor_sample([expected.input], expected.tensors)
+    height, width = picture.shape[:2]
+    scale = min(1.0, max(card.input.width, card.input.height) / max(height, width))
+    small = cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+    keypoints = gate.expect(judge, card, spec.inputs[0], small).keypoints
+    keypoints[keypoints[:, 2] < gate.SURE_SCORE] = float("nan")
+    return bundle.keypoint_sample(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), None, keypoints)
+
+
+def _write(
+    options: Options, library: Library, spec: "ModelSpec", verification: bundle.Verification, sample: bytes | None
+) -> bundle.Manifest:
+    target, card = options.target, options.card
+    manifest = bundle.Manifest(
+        name=options.name,
+        symbol=options.name,
+        tvmpose_version=__version__,
+        libraries=(bundle.Library(library.path.name, target.name, target.triple, target.cpu, library.cpu_features),),
+        model=bundle.Model(
+            options.source.path.name, sha256_of(options.source.path), options.source.format, spec.inputs, spec.outputs
+        ),
+        card=card.name if card else None,
+        keypoints=bundle.Keypoints(card.keypoints.keypoints, card.keypoints.edges) if card else None,
+        memory=bundle.Memory(library.arena_bytes, library.weight_bytes, library.workspace_bytes),
+        tools=library.tools,
+        verification=verification,
+    )
+    contents: dict[str, bundle.Content] = {library.path.name: library.path, library.archive.name: library.archive}
+    if sample:
+        contents[bundle.SAMPLE] = sample
+    return bundle.write_bundle(options.output, manifest, contents)
+
+
+def _identifier(name: str) -> str:
+    """The bundle's name: part of file names and C symbols."""
+    plain = "".join(c if c.isascii() and c.isalnum() else "_" for c in name)
+    if not plain.strip("_"):
+        raise InputError(f"no name for a bundle can be made of {name!r}")
+    return plain if not plain[0].isdigit() else f"pose_{plain}"

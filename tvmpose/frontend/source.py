@@ -1,0 +1,84 @@
+"""A model file of any format as one thing: a graph to compile, and a judge to compare with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tvmpose.errors import InputError, ModelError
+from tvmpose.extras import require
+from tvmpose.modelspec import ModelSpec
+
+if TYPE_CHECKING:
+    from tvm.ir import IRModule
+
+    from tvmpose.baselines.judge import Judge
+
+FORMATS = {".tflite": "tflite", ".onnx": "onnx", ".pt2": "torch", ".py": "torch"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model file. input_shape is needed for a net.py alone, whose file does not say it: (1, 3, height, width)."""
+
+    path: Path
+    input_shape: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.path.is_file():
+            raise InputError(f"{self.path}: no such file")
+        if self.path.suffix not in FORMATS:
+            raise ModelError(f"{self.path}: not a model: the formats are {', '.join(FORMATS)}")
+
+    @property
+    def format(self) -> str:
+        return FORMATS[self.path.suffix]
+
+    def load(self, outputs: Sequence[str] | None = None) -> "tuple[IRModule, ModelSpec]":
+        """The graph, returning the named tensors in place of its own outputs where they are given."""
+        if self.format == "tflite":
+            require("tflite", extra="compiler")
+            from tvmpose.frontend import tflite
+
+            return tflite.load(self.path, outputs=outputs)
+        if self.format == "onnx":
+            require("onnx", extra="compiler")
+            from tvmpose.frontend import onnx
+
+            return onnx.load(self.path, outputs=outputs)
+        from tvmpose.frontend.torch import from_program
+
+        return from_program(self.program, outputs=outputs)
+
+    def tensor_names(self) -> list[str]:
+        """The float tensors that the model computes, in order: what load and the judge can both return."""
+        if self.format == "tflite":
+            from tvmpose.frontend import tflite
+
+            return tflite.tensor_names(self.path)
+        if self.format == "onnx":
+            from tvmpose.frontend import onnx
+
+            return onnx.tensor_names(self.path)
+        from tvmpose.frontend.torch import tensor_names
+
+        return tensor_names(self.program)
+
+    def judge(self, threads: int = 1) -> "Judge":
+        """The source runtime with the model loaded. Raises SetupError where the runtime is not installed."""
+        from tvmpose.baselines.judge import open_judge
+
+        return open_judge(self.program if self.format == "torch" else self.path, self.format, threads=threads)
+
+    @cached_property
+    def program(self) -> Any:
+        """The torch.export.ExportedProgram of a .pt2 or net.py."""
+        torch = require("torch", extra="torch")
+        from tvmpose.frontend.torch import export, load_net, read
+
+        if self.path.suffix == ".pt2":
+            return read(self.path)
+        if self.input_shape is None:
+            raise InputError(f"{self.path}: a net needs a card that says its input size (--card)")
+        return export(load_net(self.path), torch.zeros(self.input_shape))

@@ -1,0 +1,196 @@
+"""Pixels to network input and network outputs to keypoints, in plain float64 NumPy.
+
+What a bundle computes in compiled kernels, written once more from the definitions and sharing nothing with them: the
+judge's side of the compile gate, and of the kernels' tests. Clear rather than fast.
+
+Coordinates are pixels with the centre of the first at (0, 0). A matrix (a, b, c, d, e, f) takes the network's pixel
+(x, y) to the image's (a x + b y + c, d x + e y + f).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from tvmpose.cards.card import Head
+
+Float64: TypeAlias = NDArray[np.float64]
+PixelFormat: TypeAlias = Literal["rgb", "bgr", "rgba", "bgra", "nv12"]
+
+
+def box_matrix(
+    box: Sequence[float] | None,
+    image_size: tuple[int, int],
+    input_size: tuple[int, int],
+    padding: float,
+    half_pixel: bool,
+) -> Float64:
+    """Return the matrix (float64[6]) of the crop around ``box`` (x, y, width, height in image pixels).
+
+    The box is grown about its centre to the aspect ratio of ``input_size``, then its sides are multiplied by
+    ``padding``; None is the whole image (``image_size``), grown but not padded. Sizes are (width, height).
+    half_pixel: the crop's edges meet the outer edges of the corner pixels, otherwise their centres (a box's corner
+    is the network's pixel (0, 0)).
+    """
+    if box is None:
+        box, padding = (0.0, 0.0, *image_size), 1.0
+    centre = np.array(box[:2], np.float64) + np.array(box[2:], np.float64) / 2
+    sides_in = np.array(input_size, np.float64)
+    scale = np.max(np.array(box[2:], np.float64) / sides_in) * padding
+    corner = centre - scale * sides_in / 2
+    if half_pixel:
+        corner += scale / 2 - 0.5
+    return np.array([scale, 0, corner[0], 0, scale, corner[1]])
+
+
+def warp(
+    image: NDArray[np.uint8],
+    pixel_format: PixelFormat,
+    matrix: Float64,
+    *,
+    input_size: tuple[int, int],
+    colour: Literal["rgb", "bgr"],
+    mean: Sequence[float],
+    std: Sequence[float],
+    border: Literal["zero", "edge"],
+    downscale: Literal["point", "mean"],
+) -> Float64:
+    """Return the network's input, float64[height, width, 3], normalised, channels in the network's order.
+
+    image: uint8[h, w, 3 or 4], for NV12 uint8[h * 3 / 2, w], the luma rows above the chroma rows. The parameters are
+    those of a model card's [input] and [crop]; integer networks take floor(result + 0.5).
+    """
+    rgb = to_rgb(image, pixel_format)
+    x, y = np.meshgrid(np.arange(input_size[0], dtype=np.float64), np.arange(input_size[1], dtype=np.float64))
+    samples = [
+        _bilinear(rgb, *_apply(matrix, x + dx, y + dy), border) for dx, dy in _sample_offsets(matrix, downscale)
+    ]
+    channels = np.mean(samples, axis=0)[..., :: 1 if colour == "rgb" else -1]
+    return (channels - np.array(mean, np.float64)) / np.array(std, np.float64)
+
+
+def to_rgb(image: NDArray[np.uint8], pixel_format: PixelFormat) -> Float64:
+    """Return float64[h, w, 3] in 0..255. NV12 is BT.601, limited range; nothing is rounded."""
+    if pixel_format != "nv12":
+        order = {"rgb": [0, 1, 2], "bgr": [2, 1, 0]}[pixel_format[:3]]
+        return image[..., order].astype(np.float64)
+    height = image.shape[0] * 2 // 3
+    luma = (image[:height].astype(np.float64) - 16) / 219
+    chroma = image[height:].reshape(height // 2, -1, 2).repeat(2, axis=0).repeat(2, axis=1)
+    blue_difference, red_difference = np.moveaxis((chroma.astype(np.float64) - 128) / 224, 2, 0)
+    # The weights of red and blue in luma, 0.299 and 0.114, define the rest.
+    red = luma + 2 * (1 - 0.299) * red_difference
+    blue = luma + 2 * (1 - 0.114) * blue_difference
+    green = (luma - 0.299 * red - 0.114 * blue) / (1 - 0.299 - 0.114)
+    return np.clip(np.stack([red, green, blue], axis=2) * 255, 0, 255)
+
+
+def decode(
+    head: Head,
+    outputs: Sequence[NDArray[np.generic]],
+    matrix: Float64,
+    *,
+    num_keypoints: int,
+    input_size: tuple[int, int],
+    half_pixel: bool,
+) -> tuple[Float64, float]:
+    """Return keypoints (float64[num_keypoints, 3]: x, y in image pixels, score) and the person's score.
+
+    outputs: all of the network's, in its order. input_size: (width, height). The person's score is that of
+    ``head.person_tensor``, without one the mean of the keypoints'.
+    """
+    values = np.asarray(outputs[head.tensor], np.float64)
+    person = None
+    if head.person_tensor is not None:
+        person = _activate(np.asarray(outputs[head.person_tensor], np.float64).flat[0], head.person_activation)
+    sides = np.array(input_size, np.float64)
+    if head.kind == "coordinates":
+        place, score = _read_coordinates(head, values, num_keypoints, sides, half_pixel)
+        if score is None:
+            score = np.full(num_keypoints, 1.0 if person is None else person)
+    else:
+        place, score = _find_peaks(head, values, num_keypoints, sides, half_pixel)
+    keypoints = np.stack([*_apply(matrix, place[:, 0], place[:, 1]), score], axis=1)
+    return keypoints, float(score.mean() if person is None else person)
+
+
+def _apply(matrix: Float64, x: Float64, y: Float64) -> tuple[Float64, Float64]:
+    a, b, c, d, e, f = matrix
+    return a * x + b * y + c, d * x + e * y + f
+
+
+def _sample_offsets(matrix: Float64, downscale: str) -> list[tuple[float, float]]:
+    """Where the samples of an output pixel lie, from its centre: n evenly spread along each axis, n the scale."""
+    if downscale == "point":
+        return [(0.0, 0.0)]
+    columns = np.array(matrix).reshape(2, 3)[:, :2]
+    counts = np.clip(np.ceil(np.linalg.norm(columns, axis=0) - 1e-6), 1, 8).astype(int)
+    x, y = ((np.arange(n) + 0.5) / n - 0.5 for n in counts)
+    return [(float(dx), float(dy)) for dy in y for dx in x]
+
+
+def _bilinear(image: Float64, x: Float64, y: Float64, border: str) -> Float64:
+    """Sample float64[h, w, channels] at (x, y); "zero": black outside, "edge": the outermost pixels repeated."""
+    height, width = image.shape[:2]
+    if border == "edge":
+        x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
+    framed = np.pad(image, ((1, 2), (1, 2), (0, 0)))  # the frame is black, and for "edge" of no weight
+    x, y = np.clip(x, -1, width) + 1, np.clip(y, -1, height) + 1
+    left, top = np.floor(x).astype(int), np.floor(y).astype(int)
+    u, v = (x - left)[..., None], (y - top)[..., None]
+    upper = framed[top, left] * (1 - u) + framed[top, left + 1] * u
+    lower = framed[top + 1, left] * (1 - u) + framed[top + 1, left + 1] * u
+    return upper * (1 - v) + lower * v
+
+
+def _activate(value: Float64, activation: str) -> Float64:
+    return 1 / (1 + np.exp(-value)) if activation == "sigmoid" else value
+
+
+def _read_coordinates(
+    head: Head, values: Float64, num_keypoints: int, sides: Float64, half_pixel: bool
+) -> tuple[Float64, Float64 | None]:
+    fields = list(head.fields)
+    rows = values.reshape(-1)[: num_keypoints * len(fields)].reshape(num_keypoints, len(fields))
+    place = rows[:, [fields.index("x"), fields.index("y")]]
+    if head.unit == "normalized":
+        place = place * sides
+    if half_pixel:  # a continuous coordinate: the first pixel reaches from 0 to 1
+        place = place - 0.5
+    score = _activate(rows[:, fields.index("score")], head.score_activation) if "score" in fields else None
+    return place, score
+
+
+def _find_peaks(
+    head: Head, values: Float64, num_keypoints: int, sides: Float64, half_pixel: bool
+) -> tuple[Float64, Float64]:
+    maps = _keypoint_maps(values, num_keypoints, sides)
+    cells = np.array(maps.shape[:0:-1])  # width, height
+    flat = maps.reshape(num_keypoints, -1)
+    index = np.where(np.isnan(flat), -np.inf, flat).argmax(axis=1)
+    peak = np.stack([index % cells[0], index // cells[0]], axis=1)
+    place = peak.astype(np.float64)
+    if head.refine == "quarter":
+        place += 0.25 * np.array([_uphill(*item) for item in zip(maps, peak, strict=True)])
+    stride = sides / cells
+    place = (place + 0.5) * stride - 0.5 if half_pixel else place * stride
+    return place, _activate(flat[np.arange(num_keypoints), index], head.score_activation)
+
+
+def _keypoint_maps(values: Float64, num_keypoints: int, sides: Float64) -> Float64:
+    """Return [num_keypoints, h, w] of a heatmap [1, h, w, k] or [1, k, h, w], whichever keeps the input's shape."""
+    candidates = [m for m in (np.moveaxis(values[0], 2, 0), values[0]) if m.shape[0] == num_keypoints]
+    return min(candidates, key=lambda m: abs(np.log(m.shape[1] * sides[0] / (m.shape[2] * sides[1]))))
+
+
+def _uphill(heatmap: Float64, peak: NDArray[np.int64]) -> tuple[float, float]:
+    """Direction (-1, 0 or 1 in x and y) of the higher neighbour of a peak; 0 on the edge of the map."""
+    x, y = peak
+    height, width = heatmap.shape
+    across = heatmap[y, x + 1] - heatmap[y, x - 1] if 0 < x < width - 1 else 0.0
+    along = heatmap[y + 1, x] - heatmap[y - 1, x] if 0 < y < height - 1 else 0.0
+    return float(np.nan_to_num(np.sign(across))), float(np.nan_to_num(np.sign(along)))
