@@ -17,7 +17,7 @@ demo: .venv/demo.stamp
 	mkdir -p build
 	cp "$$($(BIN)/tvmpose pull astronaut)" build/astronaut.png
 	$(BIN)/tvmpose compile blazepose-full --target host -o build/blazepose-full
-	$(BIN)/tvmpose run build/blazepose-full build/astronaut.png --draw build/astronaut-pose.png
+	$(BIN)/tvmpose run build/blazepose-full build/astronaut.png --box 20,10,400,800 --draw build/astronaut-pose.png
 
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest

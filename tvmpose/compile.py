@@ -35,6 +35,7 @@ class Options:
     verify: bool = True
     dump: Path | None = None
     guard_bytes: int = 0
+    static: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def resolve(
     verify: bool = True,
     dump: Path | None = None,
     guard_bytes: int = 0,
+    static: bool = False,
 ) -> Options:
     """Find the model file and its card: a card's name, or a file whose card is named, known by its hash, or absent."""
     if Path(model).suffix in FORMATS or Path(model).exists():
@@ -67,7 +69,7 @@ def resolve(
     shape = (1, 3, known.input.height, known.input.width) if known else None
     name = _identifier(known.name if known and Path(model).suffix not in FORMATS else Path(model).stem)
     destination = output or Path(name)
-    return Options(Source(path, shape), known, target, name, destination, samples, verify, dump, guard_bytes)
+    return Options(Source(path, shape), known, target, name, destination, samples, verify, dump, guard_bytes, static)
 
 
 def compile_model(options: Options, progress: Progress = lambda step, result: None) -> Report:
@@ -169,7 +171,9 @@ def _write(
         tools=library.tools,
         verification=verification,
     )
-    contents: dict[str, bundle.Content] = {library.path.name: library.path, library.archive.name: library.archive}
+    contents: dict[str, bundle.Content] = {library.path.name: library.path}
+    if options.static:
+        contents[library.archive.name] = library.archive
     if sample:
         contents[bundle.SAMPLE] = sample
     return bundle.write_bundle(options.output, manifest, contents)

@@ -18,6 +18,7 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="bundle folder (default: the model's name)")
     parser.add_argument("--samples", type=Path, metavar="DIR", help="photos to verify with (default: the sample photo)")
     parser.add_argument("--no-verify", action="store_true", help="do not compare with the source model; the manifest says so")
+    parser.add_argument("--static", action="store_true", help="add libNAME.a, to link into a program")
     parser.add_argument("--dump", type=Path, metavar="DIR", help="write the IR after each phase and the generated C here")
     parser.add_argument(
         "--guard-bytes", type=int, default=0, metavar="N", help="check that no kernel writes outside its tensors (slow)"
@@ -41,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
         verify=not args.no_verify,
         dump=args.dump,
         guard_bytes=args.guard_bytes,
+        static=args.static,
     )
     target = options.target
     rows = {

@@ -120,12 +120,16 @@ class Manifest:
     format_version: int = FORMAT_VERSION
 
 
-def keypoint_sample(image: np.ndarray, box: tuple[float, float, float, float], keypoints: np.ndarray) -> bytes:
+def keypoint_sample(
+    image: np.ndarray, box: tuple[float, float, float, float] | None, keypoints: np.ndarray
+) -> bytes:
     """sample.npz for a bundle with a card: uint8 RGB (H, W, 3), x y width height, and the expected float32 (K, 3).
 
-    A joint whose x is NaN is not compared: for those that the source model itself is unsure of.
+    Without a box the whole image is looked at. A joint whose x is NaN is not compared: for those that the source model
+    itself is unsure of.
     """
-    return _npz({"image": image, "box": np.array(box, np.float32), "keypoints": keypoints.astype(np.float32)})
+    arrays = {"image": image, "keypoints": keypoints.astype(np.float32)}
+    return _npz(arrays if box is None else arrays | {"box": np.array(box, np.float32)})
 
 
 def tensor_sample(inputs: list[np.ndarray], outputs: list[np.ndarray]) -> bytes:

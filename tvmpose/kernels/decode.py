@@ -33,7 +33,7 @@ def _peak(heatmap, cells, peak):
     for step in T.serial(cells // lanes):
         for lane in T.vectorized(lanes):
             value: T.let = heatmap(step * lanes + lane)
-            greater: T.let = value > best[lane]
+            greater = T.meta_var(value > best[lane])
             cell_of[lane] = T.Select(greater, step * lanes + lane, cell_of[lane])
             best[lane] = T.Select(greater, value, best[lane])
     winner = T.alloc_buffer((1,), "int32")

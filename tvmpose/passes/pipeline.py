@@ -11,6 +11,7 @@ from tvm.target import Target
 from tvmpose.kernels.isa import vector_isa
 from tvmpose.passes.annotate_fusion import AnnotateFusion
 from tvmpose.passes.convert_layout import to_nhwc
+from tvmpose.passes.fold_batch_norm import fold_batch_norm
 from tvmpose.passes.fold_padding import FoldPadding
 from tvmpose.passes.lower_convolution import LowerConvolution
 from tvmpose.passes.schedule_kernels import ScheduleKernels
@@ -21,7 +22,7 @@ Phase = tuple[str, list[tvm.ir.transform.Pass]]
 def phases(target: Target) -> list[Phase]:
     isa, T = vector_isa(target), relax.transform
     return [
-        ("layout", [_to_nhwc]),
+        ("layout", [_module_pass(fold_batch_norm), _module_pass(to_nhwc)]),
         ("graph", [T.Normalize(), T.FoldConstant(), FoldPadding(), T.CanonicalizeBindings(), T.EliminateCommonSubexpr(), T.DeadCodeElimination()]),
         # our kernels for what costs, TVM's definitions for the rest; nothing is scheduled yet
         ("lower", [LowerConvolution(isa), T.LegalizeOps(), T.FoldConstant(), T.DeadCodeElimination()]),
@@ -31,9 +32,8 @@ def phases(target: Target) -> list[Phase]:
     ]
 
 
-@tvm.transform.module_pass(opt_level=0, name="ToNHWC")
-def _to_nhwc(mod: IRModule, _: tvm.transform.PassContext) -> IRModule:
-    return to_nhwc(mod)
+def _module_pass(function: Callable[[IRModule], IRModule]) -> tvm.ir.transform.Pass:
+    return tvm.transform.module_pass(lambda mod, _: function(mod), opt_level=0, name=function.__name__)
 
 
 def run_pipeline(mod: IRModule, target: Target, on_phase: Callable[[str, IRModule], None] | None = None) -> IRModule:
