@@ -49,12 +49,13 @@ def library_source(plan: Plan, facts: LibraryFacts, pixels: PixelSteps | None) -
         f'#define TVMPOSE_NAME {facts.name}\n#include "model.h"\n#include "runtime.c"',
         _kernels(plan, facts.name, pixels),
         _tensors(plan),
+        _half_weights(plan),
         _calls(plan, facts.name),
         _interface(plan, pixels),
         _model(plan, facts, pixels),
         "TVMPOSE_EXPORT(model)",
     )
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join(filter(None, sections)) + "\n"
 
 
 def _kernels(plan: Plan, name: str, pixels: PixelSteps | None) -> str:
@@ -73,6 +74,16 @@ def _tensors(plan: Plan) -> str:
         shapes.append(f"static const int64_t shape_{index}[] = {{{extents}}};")
         rows.append(f"    /* {index} */ {{{_tensor_info(index, tensor)}, {_place(plan, tensor)}}},")
     return "\n".join([*shapes, "", "static const tvmpose_tensor tensors[] = {", *rows, "};"])
+
+
+def _half_weights(plan: Plan) -> str:
+    if not plan.half_weights:
+        return ""
+    rows = []
+    for half in plan.half_weights:
+        storage = plan.storages[plan.tensors[half.tensor].storage or 0]
+        rows.append(f"    {{{half.weight_offset}, {storage.offset}, {half.count}}}, /* {half.tensor} */")
+    return "\n".join(["static const tvmpose_half_weights half_weights[] = {", *rows, "};"])
 
 
 def _tensor_info(index: int, tensor: Tensor) -> str:
@@ -105,6 +116,8 @@ def _interface(plan: Plan, pixels: PixelSteps | None) -> str:
         infos = ", ".join(_tensor_info(i, plan.tensors[i]) for i in indices)
         lines.append(f"static const uint16_t {role}_indices[] = {_braced(indices)};")
         lines.append(f"static const tvmpose_tensor_info {role}s[] = {{{infos}}};")
+    steps = ", ".join(_quoted(step) for step in ("warp", *(call.kernel for call in plan.calls), "decode"))
+    lines.append(f"static const char *const step_names[] = {{{steps}}};")
     if pixels:
         names = ", ".join(map(_quoted, pixels.keypoint_names))
         lines.append(f"static const char *const keypoint_names[] = {{{names}}};")
@@ -124,11 +137,15 @@ def _model(plan: Plan, facts: LibraryFacts, pixels: PixelSteps | None) -> str:
         "outputs": "outputs",
         "arena_bytes": plan.arena_bytes,
         "weight_bytes": len(plan.weights),
+        "num_steps": len(plan.calls) + 2,
+        "step_names": "step_names",
     }
     model = {
         "weights": f"{facts.name}_weights",
         "tensors": "tensors",
         "num_tensors": len(plan.tensors),
+        "half_weights": "half_weights" if plan.half_weights else "NULL",
+        "num_half_weights": len(plan.half_weights),
         "inputs": "input_indices",
         "outputs": "output_indices",
         "calls": "calls",

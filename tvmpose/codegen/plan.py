@@ -9,6 +9,8 @@ from tvm import relax
 from tvm.ir import IRModule, Op
 
 ALIGNMENT = 64  # what TVM's kernels assume of every data pointer
+_FOREVER = 1 << 30  # later than any call
+_SMALLEST_HALF = 64  # elements: below, expanding is not worth its entry
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,15 @@ class Storage:
 
 
 @dataclass(frozen=True)
+class HalfWeights:
+    """Weights that are exact in float16: stored as such, expanded into a storage of the arena when a handle opens."""
+
+    tensor: int
+    weight_offset: int
+    count: int
+
+
+@dataclass(frozen=True)
 class Call:
     kernel: str
     args: tuple[int, ...]  # indices into Plan.tensors, outputs last
@@ -52,6 +63,7 @@ class Plan:
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
     weights: bytearray = field(default_factory=bytearray)
+    half_weights: list[HalfWeights] = field(default_factory=list)
     arena_bytes: int = 0
 
     def add_tensor(self, name: str, shape: tuple[int, ...], dtype: str, first: int, last: int) -> int:
@@ -63,7 +75,22 @@ class Plan:
 
     def add_permanent(self, name: str, shape: tuple[int, ...], dtype: str) -> int:
         """A tensor that nothing else may overlap."""
-        return self.add_tensor(name, shape, dtype, -1, len(self.calls))
+        return self.add_tensor(name, shape, dtype, -1, _FOREVER)
+
+    def add_weights(self, name: str, array: np.ndarray) -> int:
+        """A constant, in half the space where float16 holds every value of it exactly."""
+        with np.errstate(over="ignore"):  # what overflows is not equal, and stays as it is
+            half = array.astype("float16") if array.dtype == np.float32 else array
+        is_half = half.dtype != array.dtype and array.size >= _SMALLEST_HALF and np.array_equal(half, array)
+        self.weights.extend(bytes(-len(self.weights) % ALIGNMENT))
+        offset = len(self.weights)
+        self.weights.extend((half if is_half else array).tobytes())
+        if is_half:
+            index = self.add_permanent(name, array.shape, str(array.dtype))
+            self.half_weights.append(HalfWeights(index, offset, array.size))
+            return index
+        self.tensors.append(Tensor(name, array.shape, str(array.dtype), None, weight_offset=offset))
+        return len(self.tensors) - 1
 
     def place(self, guard_bytes: int = 0) -> None:
         """Give every storage its offset: largest first, each as low as those alive at the same time allow.
@@ -145,12 +172,7 @@ class _Planner:
     def _constant(self, array: np.ndarray) -> int:
         key = f"{array.dtype}{array.shape}".encode() + array.tobytes()
         if key not in self.constants:
-            weights = self.plan.weights
-            weights.extend(bytes(-len(weights) % ALIGNMENT))
-            self.constants[key] = len(self.plan.tensors)
-            name = f"weight_{len(self.constants) - 1}"
-            self.plan.tensors.append(Tensor(name, array.shape, str(array.dtype), None, weight_offset=len(weights)))
-            weights.extend(array.tobytes())
+            self.constants[key] = self.plan.add_weights(f"weight_{len(self.constants)}", array)
         return self.constants[key]
 
     def _use(self, index: int, position: int) -> None:

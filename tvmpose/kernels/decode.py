@@ -109,7 +109,7 @@ def decode_kernel(
             x: T.let = to_pixel(values[k * len(fields) + fields.index("x")], scale_x)
             y: T.let = to_pixel(values[k * len(fields) + fields.index("y")], scale_y)
             if "score" in fields:
-                score = values[k * len(fields) + fields.index("score")]
+                score: T.let = values[k * len(fields) + fields.index("score")]
                 write(keypoints, k, x, y, _activated(score, head.score_activation), matrix)
             else:
                 write(keypoints, k, x, y, person_score, matrix)

@@ -5,13 +5,14 @@ image each falls, as byte offsets of its four neighbours and their weights. *Gat
 places, so for packed formats the vector is the channels of one pixel, and NV12's bytes are collected before they are
 converted. *Store*: normalised, in the network's order of channels.
 
-Rotated and upright crops, interior and border take the same path: in place of a neighbour outside the image the
-nearest pixel inside is read, and given the weight zero.
+Interior and border take the same path: in place of a neighbour outside the image the nearest pixel inside is read,
+and given the weight zero. So do rotated and upright crops, but that an upright one is located once for several rows.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from tvm import tirx
 from tvm.script import tirx as T
@@ -19,7 +20,7 @@ from tvm.script import tirx as T
 from tvmpose.errors import ModelError
 
 BLOCK = 16  # pixels: one AVX-512, two AVX2 or four NEON vectors of float32
-ROWS = 8  # of a task
+ROWS = 8  # of a task, what one thread does at a time
 MAX_SAMPLES = 8  # along each axis of an output pixel
 
 # BT.601, limited range (luma 16..235, chroma 16..240 around 128), to grey levels 0..255.
@@ -30,8 +31,16 @@ GREEN_OF_V = -1.402 * (0.299 / 0.587) * 255 / 224
 BLUE_OF_U = 1.772 * 255 / 224
 
 
+@dataclass(frozen=True)
+class _Axis:
+    """An axis of the image: number of pixels, bytes from one to the next."""
+
+    size: Any
+    step: Any
+
+
 class _Taps:
-    """Along one axis, for BLOCK pixels: offsets in bytes of the image's pixels before and after each, their weights.
+    """Along one axis, for BLOCK pixels: the image's pixels before and after each, as offsets in bytes, and weights.
 
     TVM keeps buffers of global scope under 1 KB on the stack; those of "local" scope would come from the workspace.
     """
@@ -42,17 +51,19 @@ class _Taps:
 
 
 @T.inline
-def _locate(taps, i, at, size, step):
+def _locate(taps, i, at, axis):
+    """Set the taps of pixel i, which lies at ``at``, not more than a pixel outside the image."""
     before: T.let = T.Cast("int32", T.floor(at))
     part: T.let = T.Cast("float32", at - T.floor(at))
-    taps.offset[0, i] = T.Cast("int64", T.max(T.min(before, size - 1), 0)) * T.Cast("int64", step)
-    taps.offset[1, i] = T.Cast("int64", T.min(before + 1, size - 1)) * T.Cast("int64", step)
-    taps.weight[0, i] = T.Select(T.And(before >= 0, before < size), T.float32(1) - part, T.float32(0))
-    taps.weight[1, i] = T.Select(before + 1 < size, part, T.float32(0))
+    taps.offset[0, i] = T.Cast("int64", T.max(T.min(before, axis.size - 1), 0)) * T.Cast("int64", axis.step)
+    taps.offset[1, i] = T.Cast("int64", T.min(before + 1, axis.size - 1)) * T.Cast("int64", axis.step)
+    taps.weight[0, i] = T.Select(T.And(before >= 0, before < axis.size), T.float32(1) - part, T.float32(0))
+    taps.weight[1, i] = T.Select(before + 1 < axis.size, part, T.float32(0))
 
 
 @T.inline
 def _repeat_first(taps):
+    """Give the whole block the taps of its first pixel."""
     for side in T.unroll(2):
         offset: T.let = taps.offset[side, 0]
         weight: T.let = taps.weight[side, 0]
@@ -62,17 +73,18 @@ def _repeat_first(taps):
 
 
 def _interpolate(rows, columns, i, pixel):
-    """Sum of pixel(row, column) over the four neighbours, weighted."""
-    upper, lower = (
-        columns.weight[0, i] * pixel(row, 0) + columns.weight[1, i] * pixel(row, 1) for row in range(2)
-    )
+    """The four neighbours of pixel i, pixel(row, column) each, weighted."""
+    upper, lower = (columns.weight[0, i] * pixel(row, 0) + columns.weight[1, i] * pixel(row, 1) for row in range(2))
     return rows.weight[0, i] * upper + rows.weight[1, i] * lower
 
 
 def _packed_byte(image, rows, columns, i, byte):
-    return _interpolate(
-        rows, columns, i, lambda r, c: T.Cast("float32", image[rows.offset[r, i] + columns.offset[c, i] + byte])
-    )
+    """Byte 0..3 of pixel i, interpolated."""
+
+    def grey(row, column):
+        return T.Cast("float32", image[rows.offset[row, i] + columns.offset[column, i] + byte])
+
+    return _interpolate(rows, columns, i, grey)
 
 
 def _grey(value):
@@ -80,6 +92,8 @@ def _grey(value):
 
 
 def _nv12_grey(yuv, rows, columns, i, of_u, of_v):
+    """A channel of pixel i: the neighbours become RGB, clamped, before they are interpolated."""
+
     def grey(row, column):
         y, u, v = (T.Cast("float32", yuv[plane, row * 2 + column, i]) for plane in range(3))
         black = 16 * LUMA_GAIN + 128 * (of_u + of_v)
@@ -94,7 +108,8 @@ def _gather_packed(image, geometry, rows, columns, add):
     end: T.let = T.Cast("int64", geometry[1] - 1) * T.Cast("int64", geometry[2]) + geometry[0] * geometry[3]
     last_row: T.let = T.max(rows.offset[1, 0], rows.offset[1, BLOCK - 1])
     last_column: T.let = T.max(columns.offset[1, 0], columns.offset[1, BLOCK - 1])
-    # Four bytes at once, of three-byte pixels too, but not where that would pass the end of the image.
+    # Four bytes at once, of three-byte pixels too, but not where that would pass the end of the image. Positions are
+    # monotonic along a block, so its ends are its extremes.
     if last_row + last_column + 4 <= end:
         for i in T.unroll(BLOCK):
             for byte in T.vectorized(4):
@@ -109,13 +124,16 @@ def _gather_nv12(luma, chroma, geometry, rows, columns, add):
     """Add to the total of [channel * BLOCK + pixel]. Here the taps' offsets are in pixels."""
     yuv = T.alloc_buffer((3, 4, BLOCK), "uint8")
     for i in T.serial(BLOCK):
-        for row, column in T.grid(2, 2):
+        for row in T.unroll(2):
             y: T.let = rows.offset[row, i]
-            x: T.let = columns.offset[column, i]
-            pair: T.let = T.shift_right(y, T.int64(1)) * geometry[3] + T.bitwise_and(x, T.int64(-2))
-            yuv[0, row * 2 + column, i] = luma[y * geometry[2] + x]
-            yuv[1, row * 2 + column, i] = chroma[pair]
-            yuv[2, row * 2 + column, i] = chroma[pair + 1]
+            luma_row: T.let = y * geometry[2]
+            chroma_row: T.let = T.shift_right(y, T.int64(1)) * geometry[3]
+            for column in T.unroll(2):
+                x: T.let = columns.offset[column, i]
+                pair: T.let = chroma_row + T.bitwise_and(x, T.int64(-2))
+                yuv[0, row * 2 + column, i] = luma[luma_row + x]
+                yuv[1, row * 2 + column, i] = chroma[pair]
+                yuv[2, row * 2 + column, i] = chroma[pair + 1]
     for i in T.vectorized(BLOCK):
         add(i, _nv12_grey(yuv, rows, columns, i, 0.0, RED_OF_V))
         add(BLOCK + i, _nv12_grey(yuv, rows, columns, i, GREEN_OF_U, GREEN_OF_V))
@@ -196,45 +214,45 @@ def warp_kernel(
             out[0, channel, y, x] = value
 
     @T.inline
-    def warp_pixels(gather, total_of, image_width, image_height, column_step, row_step, matrix, y, block, first, columns, rows, out):
-        total = T.alloc_buffer((BLOCK * 4,), "float32")
-        n: T.let = samples(matrix[0], matrix[3])
-        m: T.let = samples(matrix[1], matrix[4])
-        if averaged:
-            for i in T.vectorized(BLOCK * 4):
-                total[i] = T.float32(0)
-        for sample_y, sample_x in T.grid(m, n):
-            net_y: T.let = T.Cast("float64", y) + spread(sample_y, m)
-            # The columns of an upright crop are those of the row above.
-            if T.Or(first, T.Or(averaged, matrix[1] != T.float64(0))):
-                for i in T.vectorized(BLOCK):
-                    net_x: T.let = T.Cast("float64", block * BLOCK + i) + spread(sample_x, n)
-                    x: T.let = matrix[0] * net_x + (matrix[1] * net_y + matrix[2])
-                    _locate(columns, i, clamped(x, image_width), image_width, column_step)
-            if matrix[3] != T.float64(0):
-                for i in T.vectorized(BLOCK):
-                    net_x: T.let = T.Cast("float64", block * BLOCK + i) + spread(sample_x, n)
-                    x: T.let = matrix[3] * net_x + (matrix[4] * net_y + matrix[5])
-                    _locate(rows, i, clamped(x, image_height), image_height, row_step)
-            else:
-                x: T.let = matrix[4] * net_y + matrix[5]
-                _locate(rows, 0, clamped(x, image_height), image_height, row_step)
-                _repeat_first(rows)
-            gather(rows, columns, partial(add, total))
-        for i in T.serial(BLOCK):
-            if block * BLOCK + i < width:
-                store(out, y, block * BLOCK + i, 0, element(total[total_of(i, source(0))], n * m, 0))
-                store(out, y, block * BLOCK + i, 1, element(total[total_of(i, source(1))], n * m, 1))
-                store(out, y, block * BLOCK + i, 2, element(total[total_of(i, source(2))], n * m, 2))
+    def locate(columns, rows, matrix, net_x, net_y, across, down, new_columns):
+        """Set the taps of the block whose first sample lies at (net_x, net_y)."""
+        # The columns of an upright crop are those of the row above, and all of its block is in one row.
+        if T.Or(new_columns, matrix[1] != 0):
+            for i in T.vectorized(BLOCK):
+                x: T.let = matrix[0] * (net_x + T.Cast("float64", i)) + (matrix[1] * net_y + matrix[2])
+                _locate(columns, i, clamped(x, across.size), across)
+        if matrix[3] != 0:
+            for i in T.vectorized(BLOCK):
+                y: T.let = matrix[3] * (net_x + T.Cast("float64", i)) + (matrix[4] * net_y + matrix[5])
+                _locate(rows, i, clamped(y, down.size), down)
+        else:
+            _locate(rows, 0, clamped(matrix[4] * net_y + matrix[5], down.size), down)
+            _repeat_first(rows)
 
     @T.inline
-    def warp(gather, total_of, image_width, image_height, column_step, row_step, matrix, out):
+    def warp(gather, total_of, across, down, matrix, out):
+        n: T.let = samples(matrix[0], matrix[3])
+        m: T.let = samples(matrix[1], matrix[4])
         for task in T.parallel(-(-height // ROWS)):
             columns = T.meta_var(_Taps())
             rows = T.meta_var(_Taps())
+            total = T.alloc_buffer((BLOCK * 4,), "float32")
             for block, row in T.grid(-(-width // BLOCK), ROWS):
-                if task * ROWS + row < height:
-                    warp_pixels(gather, total_of, image_width, image_height, column_step, row_step, matrix, task * ROWS + row, block, row == 0, columns, rows, out)
+                y: T.let = task * ROWS + row
+                if y < height:
+                    if averaged:
+                        for i in T.vectorized(BLOCK * 4):
+                            total[i] = T.float32(0)
+                    for j, i in T.grid(m, n):
+                        net_x: T.let = T.Cast("float64", block * BLOCK) + spread(i, n)
+                        net_y: T.let = T.Cast("float64", y) + spread(j, m)
+                        locate(columns, rows, matrix, net_x, net_y, across, down, T.Or(row == 0, averaged))
+                        gather(rows, columns, partial(add, total))
+                    for i in T.serial(BLOCK):
+                        if block * BLOCK + i < width:
+                            store(out, y, block * BLOCK + i, 0, element(total[total_of(i, source(0))], n * m, 0))
+                            store(out, y, block * BLOCK + i, 1, element(total[total_of(i, source(1))], n * m, 1))
+                            store(out, y, block * BLOCK + i, 2, element(total[total_of(i, source(2))], n * m, 2))
 
     @T.prim_func
     def packed(
@@ -248,7 +266,7 @@ def warp_kernel(
         image = T.match_buffer(image_handle, (size,), "uint8", align=1)
         gather = T.meta_var(partial(_gather_packed, image, geometry))
         total_of = T.meta_var(lambda i, channel: i * 4 + geometry[4 + channel])
-        warp(gather, total_of, geometry[0], geometry[1], geometry[3], geometry[2], matrix, out)
+        warp(gather, total_of, _Axis(geometry[0], geometry[3]), _Axis(geometry[1], geometry[2]), matrix, out)
 
     @T.prim_func
     def nv12(
@@ -265,7 +283,7 @@ def warp_kernel(
         chroma = T.match_buffer(chroma_handle, (chroma_size,), "uint8", align=1)
         gather = T.meta_var(partial(_gather_nv12, luma, chroma, geometry))
         total_of = T.meta_var(lambda i, channel: channel * BLOCK + i)
-        warp(gather, total_of, geometry[0], geometry[1], 1, 1, matrix, out)
+        warp(gather, total_of, _Axis(geometry[0], 1), _Axis(geometry[1], 1), matrix, out)
 
     return packed if pixel_format == "packed" else nv12
 

@@ -66,9 +66,7 @@ def warp(
     """
     rgb = to_rgb(image, pixel_format)
     x, y = np.meshgrid(np.arange(input_size[0], dtype=np.float64), np.arange(input_size[1], dtype=np.float64))
-    samples = [
-        _bilinear(rgb, *_apply(matrix, x + dx, y + dy), border) for dx, dy in _sample_offsets(matrix, downscale)
-    ]
+    samples = [_bilinear(rgb, *_apply(matrix, x + dx, y + dy), border) for dx, dy in _sample_offsets(matrix, downscale)]
     channels = np.mean(samples, axis=0)[..., :: 1 if colour == "rgb" else -1]
     return (channels - np.array(mean, np.float64)) / np.array(std, np.float64)
 

@@ -98,6 +98,7 @@ class Info:
     outputs: tuple[TensorInfo, ...]
     arena_bytes: int
     weight_bytes: int
+    step_names: tuple[str, ...]  # of a frame: crop, the network's kernels, decode
 
 
 # --- The manifest ----------------------------------------------------------------------------------------------------
@@ -298,6 +299,8 @@ class _Info(ctypes.Structure):
         ("outputs", POINTER(_TensorInfo)),
         ("arena_bytes", c_uint64),
         ("weight_bytes", c_uint64),
+        ("num_steps", c_int32),
+        ("step_names", POINTER(c_char_p)),
     ]
 
 
@@ -321,6 +324,7 @@ class _Api(ctypes.Structure):
         ("reset", ctypes.CFUNCTYPE(c_int, c_void_p)),
         ("last_error", ctypes.CFUNCTYPE(c_char_p, c_void_p)),
         ("close", ctypes.CFUNCTYPE(None, c_void_p)),
+        ("profile", ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p)),
     ]
 
 
@@ -352,6 +356,7 @@ def _read_info(api: _Api) -> Info:
         outputs=tuple(_tensor_info(raw.outputs[i]) for i in range(raw.num_outputs)),
         arena_bytes=raw.arena_bytes,
         weight_bytes=raw.weight_bytes,
+        step_names=tuple(raw.step_names[i].decode() for i in range(raw.num_steps)),
     )
 
 
@@ -485,6 +490,17 @@ class Pose:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def profile(self) -> np.ndarray:
+        """From now on every call adds the nanoseconds of each step to the array that this returns (uint64).
+
+        Its entries are those of info.step_names.
+        """
+        times = np.zeros(len(self.info.step_names), np.uint64)
+        with self._turn():
+            self._check(self._api.profile(self._handle, times.ctypes.data))
+        self._times = times  # the library writes into it
+        return times
 
     def _ordered(self, inputs: Mapping[str, np.ndarray] | Sequence[np.ndarray]) -> list[np.ndarray]:
         names = [spec.name for spec in self.info.inputs]

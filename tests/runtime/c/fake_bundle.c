@@ -29,11 +29,12 @@ struct tvmpose_handle {
 
 static _Thread_local const char *open_error = "";
 static const char *const keypoint_names[] = {"left_eye", "right_eye", "nose"};
+static const char *const step_names[] = {"all"};
 static const int64_t shape[] = {2, 3};
 static const tvmpose_tensor_info inputs[] = {{"x", shape, 2, 2, 32, 24}, {"q", shape, 2, 0, 8, 6}};
 static const tvmpose_tensor_info outputs[] = {{"twice", shape, 2, 2, 32, 24}};
 static const tvmpose_info network = {
-    "fake", "0.0.0", "host", NUM_KEYPOINTS, keypoint_names, 192, 256, 2, 1, inputs, outputs, 4096, 1024};
+    "fake", "0.0.0", "host", NUM_KEYPOINTS, keypoint_names, 192, 256, 2, 1, inputs, outputs, 4096, 1024, 1, step_names};
 
 static const tvmpose_info *info(void) { return &network; }
 
@@ -119,9 +120,14 @@ static int reset(tvmpose_handle *h) { return memset(h->people, 0, sizeof h->peop
 static const char *last_error(const tvmpose_handle *h) { return h ? h->error : open_error; }
 static void close_handle(tvmpose_handle *h) { free(h); }
 
+static int profile(tvmpose_handle *h, uint64_t *nanoseconds) {
+  (void)h, (void)nanoseconds;
+  return TVMPOSE_OK;
+}
+
 const tvmpose_api *fake_tvmpose(void);
 const tvmpose_api *fake_tvmpose(void) {
   static const tvmpose_api api = {FAKE_ABI,    sizeof api, info,  open_handle, run_image,   run_tensors,
-                                  set_threads, threads,    reset, last_error,  close_handle};
+                                  set_threads, threads,    reset, last_error,  close_handle, profile};
   return &api;
 }

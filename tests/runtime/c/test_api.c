@@ -252,6 +252,24 @@ static void test_run_tensors(void) {
   api->close(h);
 }
 
+/* Every step of a network takes time; after NULL nothing is added any more. */
+static void test_profile(void) {
+  tvmpose_handle *h = open_or_die(1);
+  tensors t = make_tensors();
+  int32_t steps = api->info()->num_steps;
+  uint64_t *times = calloc((size_t)steps, sizeof *times), sum = 0;
+  for (int32_t i = 0; i < steps; ++i) CHECK(api->info()->step_names[i][0]);
+  CHECK(api->profile(h, times) == TVMPOSE_OK && run(h, &t) == TVMPOSE_OK);
+  for (int32_t i = 0; i < steps; ++i) sum += times[i];
+  CHECK(sum > 0 && times[0] == 0 && times[steps - 1] == 0); /* tensors in: nothing cropped or decoded */
+  CHECK(api->profile(h, NULL) == TVMPOSE_OK && run(h, &t) == TVMPOSE_OK);
+  for (int32_t i = 0; i < steps; ++i) sum -= times[i];
+  CHECK(sum == 0);
+  free(times);
+  free_tensors(&t);
+  api->close(h);
+}
+
 /* What is known of tiny_model.c */
 #if TINY
 
@@ -322,6 +340,7 @@ int main(void) {
   test_set_threads();
   test_run_image();
   test_run_tensors();
+  test_profile();
 #if TINY
   test_tiny_keypoints();
   test_tiny_state();

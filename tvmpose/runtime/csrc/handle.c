@@ -14,6 +14,7 @@ struct tvmpose_handle {
   uint8_t *arena;
   DLTensor *tensors;
   bound_call *network, warp_packed, warp_nv12, decode;
+  uint64_t *profile;      /* the caller's nanoseconds by step, or NULL */
   int64_t plane_bytes[2]; /* shapes of the image and chroma tensors */
   int32_t max_people;
   tvmpose_person *people;
@@ -79,6 +80,7 @@ static tvmpose_handle *allocate_handle(const tvmpose_model *model, int32_t max_p
   h->keypoints = (tvmpose_keypoint *)(block + keypoints);
   h->arena = block + arena;
   h->max_people = max_people;
+  expand_weights(h->arena, model);
   bind_tensors(h, model);
   bind_calls(h, model, (TVMFFIAny *)(block + args));
   return h;

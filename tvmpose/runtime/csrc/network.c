@@ -9,17 +9,20 @@ static int report_kernel(tvmpose_handle *h, const tvmpose_call *call, int32_t re
   return fail(h->error, TVMPOSE_INTERNAL, "kernel %s returned %d", call->name, returned);
 }
 
-static int invoke(tvmpose_handle *h, const bound_call *bound) {
+/* step: the index among info.step_names; 0 is the crop, num_calls + 1 the decoding. */
+static int invoke(tvmpose_handle *h, const bound_call *bound, int32_t step) {
   const tvmpose_call *call = bound->call;
   TVMFFIAny result = {0};
+  int64_t start = h->profile ? nanoseconds() : 0;
   int32_t returned = call->function(NULL, bound->args, call->num_args, &result);
+  if (h->profile) h->profile[step] += (uint64_t)(nanoseconds() - start);
   if (returned) return report_kernel(h, call, returned);
   return the_model()->guard_bytes ? check_guards(h, call) : TVMPOSE_OK;
 }
 
 static int run_network(tvmpose_handle *h) {
   int status = TVMPOSE_OK;
-  for (int32_t i = 0; i < the_model()->num_calls && !status; ++i) status = invoke(h, &h->network[i]);
+  for (int32_t i = 0; i < the_model()->num_calls && !status; ++i) status = invoke(h, &h->network[i], i + 1);
   return status;
 }
 

@@ -27,9 +27,9 @@ static int find_person(tvmpose_handle *h, const image_view *view, const tvmpose_
   const tvmpose_model *model = the_model();
   crop_matrix(box, padding, model->info.input_width, model->info.input_height, model->half_pixel_centers,
               h->tensors[model->matrix].data);
-  int status = invoke(h, view->nv12 ? &h->warp_nv12 : &h->warp_packed);
+  int status = invoke(h, view->nv12 ? &h->warp_nv12 : &h->warp_packed, 0);
   if (!status) status = run_network(h);
-  if (!status) status = invoke(h, &h->decode);
+  if (!status) status = invoke(h, &h->decode, model->num_calls + 1);
   if (!status) keep_person(h, index, box);
   return status;
 }

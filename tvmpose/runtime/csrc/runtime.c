@@ -21,6 +21,7 @@
 #include "kernel_abi.c"
 #include "image.c"
 #include "crop.c"
+#include "weights.c"
 #include "handle.c"
 #include "guard.c"
 #include "network.c"
@@ -124,6 +125,13 @@ static int api_reset(tvmpose_handle *h) {
   return leave(h, TVMPOSE_OK);
 }
 
+static int api_profile(tvmpose_handle *h, uint64_t *nanoseconds_by_step) {
+  int status = enter(h);
+  if (status) return status;
+  h->profile = nanoseconds_by_step;
+  return leave(h, TVMPOSE_OK);
+}
+
 static int api_threads(const tvmpose_handle *h) { return h ? atomic_load(&h->num_threads) : 0; }
 
 static const char *api_last_error(const tvmpose_handle *h) {
@@ -145,6 +153,7 @@ static const tvmpose_api api_table = {
     .reset = api_reset,
     .last_error = api_last_error,
     .close = api_close,
+    .profile = api_profile,
 };
 
 /* Ends a library: `model` becomes the one the functions above serve, and NAME_tvmpose() their only way out. */

@@ -97,6 +97,8 @@ typedef struct tvmpose_info {
   int32_t num_inputs, num_outputs;
   const tvmpose_tensor_info *inputs, *outputs;
   uint64_t arena_bytes, weight_bytes;
+  int32_t num_steps;             /* of a frame: crop, the network's kernels, decode */
+  const char *const *step_names; /* num_steps of them */
 } tvmpose_info;
 
 /* Pass NULL for the defaults. struct_size lets an old program meet a new library: set it to sizeof(tvmpose_options). */
@@ -126,6 +128,8 @@ typedef struct tvmpose_api {
   /* Why the last call on this handle failed; NULL handle: why this thread's last open() failed. Never NULL. */
   const char *(*last_error)(const tvmpose_handle *);
   void (*close)(tvmpose_handle *); /* NULL is allowed; not while another thread is inside */
+  /* From now on every run adds the time of each step to nanoseconds[info()->num_steps], the caller's; NULL stops it. */
+  int (*profile)(tvmpose_handle *, uint64_t *nanoseconds);
 } tvmpose_api;
 
 #ifdef __cplusplus
