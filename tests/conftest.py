@@ -1,13 +1,18 @@
-"""Bundles without a compiler: tests/runtime/c/fake_bundle.c behind a real manifest."""
+"""Bundles of two kinds: tests/runtime/c/fake_bundle.c behind a real manifest, and real ones, compiled once a session."""
 
+import os
+import shutil
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.tiny import Tiny, write_tiny
+from tvmpose.cards import Card
 from tvmpose.codegen.bundle import (
     SAMPLE,
     Keypoints,
@@ -19,13 +24,18 @@ from tvmpose.codegen.bundle import (
     keypoint_sample,
     write_bundle,
 )
+from tvmpose.compile import Report, compile_model, resolve
 from tvmpose.modelspec import TensorSpec
+from tvmpose.targets import load_target
 
 TESTS = Path(__file__).parent
 CSRC = TESTS.parent / "tvmpose" / "runtime" / "csrc"
 
 FakeLibrary = Callable[..., Path]
 FakeBundle = Callable[..., Path]
+
+# Photos of data/coco/val2017 in which every model's source is sure of nearly all joints.
+CLEAR_PHOTOS = ("000000000785.jpg", "000000005529.jpg", "000000013201.jpg")
 
 
 @pytest.fixture(scope="session")
@@ -76,3 +86,73 @@ def fake_bundle(tmp_path: Path, fake_library: FakeLibrary, fake_manifest: Manife
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The test data."""
+    if "TVMPOSE_DATA" not in os.environ:
+        pytest.skip("TVMPOSE_DATA is not set")
+    return Path(os.environ["TVMPOSE_DATA"])
+
+
+@pytest.fixture(scope="session")
+def photos(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the clear photos."""
+    folder = tmp_path_factory.mktemp("photos")
+    for name in CLEAR_PHOTOS:
+        shutil.copy(data / "coco" / "val2017" / name, folder)
+    return folder
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A real bundle with what it was made of."""
+
+    bundle: Path
+    build: Path  # NAME.c, kernels.o, weights.o, libNAME.a
+    card: Card | None
+    report: Report
+
+    @property
+    def name(self) -> str:
+        return self.report.manifest.name
+
+    @property
+    def library(self) -> Path:
+        return self.bundle / f"lib{self.name}.so"
+
+
+Compile = Callable[..., Compiled]
+
+
+@pytest.fixture(scope="session")
+def compiled(data: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Compile:
+    """``compiled(file of data/models or card name, card=None, target="host", guard_bytes=0)``, verified, once each."""
+
+    @cache
+    def compile_once(model: str, card: str | None = None, target: str = "host", guard_bytes: int = 0) -> Compiled:
+        folder, file = tmp_path_factory.mktemp("compiled"), data / "models" / model
+        options = resolve(
+            str(file) if file.is_file() else model,
+            card=card,
+            target=load_target(target),
+            output=folder / "bundle",
+            samples=photos,
+            dump=folder,
+            guard_bytes=guard_bytes,
+            static=True,
+        )
+        return Compiled(folder / "bundle", folder / "build", options.card, compile_model(options))
+
+    return compile_once
+
+
+@pytest.fixture(scope="session")
+def blazepose_lite(compiled: Compile) -> Compiled:
+    return compiled("pose_landmark_lite.tflite", "blazepose-lite")
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Tiny:
+    return write_tiny(tmp_path / "tiny")

@@ -82,8 +82,8 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
 
     bundle.refuse_other_files(options.output.resolve())
     pictures = gate.read_samples(options.samples, None if options.samples else pull_sample("astronaut")) if options.verify else []
-    judge = options.source.judge() if options.verify else None
     module, spec = options.source.load()
+    judge = options.source.judge() if options.verify else None
     progress("import", f"{options.source.format}, {len(spec.inputs)} in, {len(spec.outputs)} out")
     if options.card:
         check_card(spec, options.card)

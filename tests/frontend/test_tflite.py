@@ -1,6 +1,7 @@
 """TFLite in: every operator of the table against LiteRT on the very file, and files that must be refused."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from tests.frontend.tflite_builder import TFLiteBuilder
 from tests.native import compile_module, run_library
@@ -37,7 +38,7 @@ class Input:
         if np.dtype(self.dtype).kind == "f":
             return (RANDOM.standard_normal(self.shape) * 3).astype(self.dtype)
         if self.dtype == "bool":
-            return RANDOM.random(self.shape) < 0.5
+            return RANDOM.integers(0, 2, self.shape, "uint8")
         low = 1 if self.dtype.startswith("u") else -50
         values = RANDOM.integers(low, 50, self.shape)
         return np.where(values == 0, 7, values).astype(self.dtype)
@@ -165,8 +166,8 @@ CASES: dict[str, list[Case]] = {
     ],
     "CONV_2D": [
         case((1, 8, 9, 5), weight(17, 3, 3, 5), weight(17), options=conv(SAME)),
-        case((1, 8, 9, 5), weight(17, 3, 3, 5), options=conv(VALID)),
-        case((1, 8, 9, 5), weight(16, 3, 3, 5), options=conv(SAME, (2, 2), activation=RELU)),
+        case((1, 8, 9, 5), weight(17, 3, 3, 5), weight(17), options=conv(VALID)),
+        case((1, 8, 9, 5), weight(16, 3, 3, 5), weight(16), options=conv(SAME, (2, 2), activation=RELU)),
         case((1, 9, 8, 3), weight(4, 5, 2, 3), weight(4), options=conv(SAME, (2, 1), activation=RELU6)),
         case((1, 11, 12, 6), weight(8, 3, 3, 6), weight(8), options=conv(SAME, dilation=(2, 3))),
         case((1, 11, 12, 6), weight(8, 3, 3, 6), weight(8), options=conv(VALID, dilation=(3, 2), activation=RELU_N1_TO_1)),
@@ -176,7 +177,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "DEPTHWISE_CONV_2D": [
         case((1, 8, 9, 24), weight(1, 3, 3, 24), weight(24), options=depthwise(SAME)),
-        case((1, 9, 8, 5), weight(1, 3, 3, 5), options=depthwise(SAME, 2, activation=RELU6)),
+        case((1, 9, 8, 5), weight(1, 3, 3, 5), weight(5), options=depthwise(SAME, 2, activation=RELU6)),
         case((1, 9, 8, 17), weight(1, 5, 4, 17), weight(17), options=depthwise(VALID, 2, activation=RELU)),
         case((1, 12, 9, 8), weight(1, 3, 3, 8), weight(8), options=depthwise(SAME, dilation=2)),
         case((1, 6, 7, 1), weight(1, 3, 3, 1), weight(1), options=depthwise(SAME)),
@@ -290,31 +291,46 @@ class Outcome:
 
 
 def interpreter(file: bytes) -> Interpreter:
-    loaded = Interpreter(model_content=file, num_threads=1)
+    """LiteRT with its reference kernels, which say what an operator means."""
+    loaded = Interpreter(model_content=file, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
     loaded.allocate_tensors()
     return loaded
 
 
-def add_case(builder: TFLiteBuilder, name: str, use: Case) -> list[int]:
-    """The operator, with outputs of which only the type is known yet; their indices."""
+def add_case(builder: TFLiteBuilder, name: str, use: Case) -> None:
+    """The operator, with outputs of which only the type is known yet.
+
+    Booleans stay inside the graph, between casts: a library takes and returns numbers.
+    """
 
     def operand(value: Input | np.ndarray | None) -> int:
         if value is None:
             return -1
-        if isinstance(value, Input):
-            return builder.input(value.shape, value.dtype)
-        return builder.constant(np.asarray(value))
+        if not isinstance(value, Input):
+            return builder.constant(np.asarray(value))
+        if value.dtype == "bool":
+            return cast(builder, builder.input(value.shape, "uint8"), value.shape, "uint8", "bool")
+        return builder.input(value.shape, value.dtype)
 
     outputs = [builder.tensor((), use.dtype) for _ in range(use.outputs)]
     builder.operator(name, [operand(value) for value in use.operands], outputs, use.options)
+    if use.dtype == "bool":
+        outputs = [cast(builder, output, (), "bool", "uint8") for output in outputs]
     builder.graph.outputs += outputs
-    return outputs
+
+
+def cast(builder: TFLiteBuilder, tensor: int, shape: tuple[int, ...], source: str, result: str) -> int:
+    """The tensor in another type."""
+    converted = builder.tensor(shape, result)
+    builder.operator("CAST", [tensor], [converted], schema.CastOptionsT(TYPES[source], TYPES[result]))
+    return converted
 
 
 def with_shapes(builder: TFLiteBuilder) -> bytes:
     """The finished file; the outputs' shapes are those that LiteRT computes."""
-    for detail in interpreter(builder.file()).get_output_details():
-        builder.graph.tensors[detail["index"]].shape = list(map(int, detail["shape"]))
+    for detail in interpreter(builder.file()).get_tensor_details():
+        if detail["index"] < len(builder.graph.tensors):  # behind them stand LiteRT's own
+            builder.graph.tensors[detail["index"]].shape = list(map(int, detail["shape"]))
     return builder.file()
 
 
@@ -359,3 +375,180 @@ def test_operator__random_data__agrees_with_litert(name, outcomes):
                 continue
             limit = outcome.tolerance * np.abs(theirs).max(initial=1e-6)
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=limit, err_msg=f"case {number}")
+
+
+SMALL = Case((Input((1, 6, 5, 3)), weight(4, 3, 3, 3), weight(4)), conv(SAME, activation=RELU), 1, "float32", 1e-5)
+
+
+def small_file() -> bytes:
+    """A convolution, a concatenation with a constant, a strided slice: options, vectors and buffers of all kinds."""
+    builder = TFLiteBuilder()
+    add_case(builder, "CONV_2D", SMALL)
+    joined, part = builder.tensor(()), builder.tensor((), name="part")
+    constant = builder.constant(weight(1, 6, 5, 2))
+    convolved = builder.graph.outputs.pop()
+    builder.operator("CONCATENATION", [convolved, constant], [joined], schema.ConcatenationOptionsT(3))
+    bounds = [builder.constant(ints(*values)) for values in ((0, 1, 0, 2), (1, 5, 5, 6), (1, 2, 1, 1))]
+    builder.operator("STRIDED_SLICE", [joined, *bounds], [part], slice_options(begin=1))
+    builder.graph.outputs.append(part)
+    return with_shapes(builder)
+
+
+def single(name: str, use: Case) -> bytes:
+    builder = TFLiteBuilder()
+    add_case(builder, name, use)
+    return with_shapes(builder)
+
+
+def written(folder: Path, file: bytes) -> Path:
+    path = folder / "model.tflite"
+    path.write_bytes(file)
+    return path
+
+
+def refusal(path: Path) -> str:
+    """The message of the ModelError, which is one line."""
+    with pytest.raises(ModelError) as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_load__small_model__has_the_files_names_shapes_and_types(tmp_path):
+    _, spec = load(written(tmp_path, small_file()))
+    assert spec.source_format == "tflite"
+    assert spec.inputs == (TensorSpec("tensor 1", (1, 6, 5, 3), "float32"),)
+    assert spec.outputs == (TensorSpec("part", (1, 2, 5, 4), "float32"),)
+
+
+def test_load__named_intermediate__is_returned_in_place_of_the_outputs(tmp_path):
+    path = written(tmp_path, small_file())
+    names = tensor_names(path)
+    assert names == ["tensor 0", "tensor 4", "part"]
+    _, spec = load(path, outputs=names[:2])
+    assert [output.name for output in spec.outputs] == names[:2]
+    with pytest.raises(ModelError, match="no tensor nothing"):
+        load(path, outputs=["nothing"])
+
+
+def test_load__buffers_behind_the_flatbuffer__are_read(tmp_path):
+    builder = TFLiteBuilder()
+    add_case(builder, "CONV_2D", SMALL)
+    with_shapes(builder)
+    arrays = [buffer.data.tobytes() for buffer in builder.model.buffers[1:]]
+    for _ in range(2):  # the file's own length is known after the first time
+        end = -(-len(builder.file()) // 16) * 16
+        for buffer, data in zip(builder.model.buffers[1:], arrays, strict=True):
+            buffer.data, buffer.offset, buffer.size, end = None, end, len(data), end + len(data)
+    file = builder.file()
+    file += bytes(-len(file) % 16) + b"".join(arrays)
+    (tmp_path / "inline").mkdir()
+    inline, external = written(tmp_path / "inline", single("CONV_2D", SMALL)), written(tmp_path, file)
+    assert len(file) == builder.model.buffers[-1].offset + builder.model.buffers[-1].size
+    assert load(external)[0].script(show_meta=True) == load(inline)[0].script(show_meta=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"TFL3", b"not a model at all", bytes(1000), b"\x1c\0\0\0TFL3", b"PK\3\4TFL3" * 9])
+def test_load__something_else__is_refused(tmp_path, content):
+    assert "model.tflite is" in refusal(written(tmp_path, content))
+
+
+def test_load__missing_file__is_refused(tmp_path):
+    assert "cannot be read: No such file" in refusal(tmp_path / "model.tflite")
+
+
+@needs_data
+@pytest.mark.parametrize("part", range(20))
+def test_load__truncated__is_refused(tmp_path, part):
+    file = (MODELS / "pose_landmark_lite.tflite").read_bytes()
+    assert "model.tflite" in refusal(written(tmp_path, file[: len(file) * part // 20]))
+
+
+def test_load__flipped_bits__are_refused_or_harmless(tmp_path):
+    """Lengths, offsets, indices, types and options go wild, one at a time."""
+    file = small_file()
+    random = np.random.default_rng(5)
+    refused = 0
+    for position in random.choice(len(file), 250, replace=False):
+        damaged = bytearray(file)
+        damaged[position] ^= 1 << random.integers(8)
+        try:
+            load(written(tmp_path, bytes(damaged)))
+        except ModelError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused > 50
+
+
+@pytest.mark.parametrize("index", [-7, -1, 99, 2**31 - 1])
+@pytest.mark.parametrize("place", ["graph input", "graph output", "operator input", "operator output", "buffer", "code"])
+def test_load__wild_index__is_refused(tmp_path, place, index):
+    builder = TFLiteBuilder()
+    add_case(builder, "SUB", case((2, 3), weight(3), options=schema.SubOptionsT()))
+    with_shapes(builder)
+    graph, operator = builder.graph, builder.graph.operators[0]
+    if place == "buffer":
+        graph.tensors[-1].buffer = abs(index) + 1
+    elif place == "code":
+        operator.opcodeIndex = abs(index)
+    else:
+        vectors = (graph.inputs, graph.outputs, operator.inputs, operator.outputs)
+        vectors[["graph input", "graph output", "operator input", "operator output"].index(place)][0] = index
+    refusal(written(tmp_path, builder.file()))
+
+
+@pytest.mark.parametrize("shape", [[-1, 3], [2**31 - 1] * 3, [1] * 9])
+def test_load__impossible_shape__is_refused(tmp_path, shape):
+    builder = TFLiteBuilder()
+    add_case(builder, "EXP", case((2, 3), options=schema.ExpOptionsT()))
+    for tensor in builder.graph.tensors:
+        tensor.shape = shape
+    assert "unsupported shape" in refusal(written(tmp_path, builder.file()))
+
+
+def test_load__custom_operator__is_named_with_its_place(tmp_path):
+    builder = TFLiteBuilder()
+    output = builder.tensor((1, 2), name="poses")
+    builder.operator("CUSTOM FindPoses", [builder.input((1, 2))], [output])
+    builder.graph.outputs.append(output)
+    assert "CUSTOM FindPoses at #0 -> poses" in refusal(written(tmp_path, builder.file()))
+
+
+@pytest.mark.parametrize("kind", [TANH, SIGN_BIT, 77])
+def test_load__fused_activation_that_litert_ignores__is_refused(tmp_path, kind):
+    use = case((1, 5), (1, 5), options=schema.AddOptionsT(kind))
+    builder = TFLiteBuilder()
+    add_case(builder, "ADD", use)
+    builder.graph.tensors[0].shape = [1, 5]
+    assert f"ADD has the unsupported fused activation {kind}" in refusal(written(tmp_path, builder.file()))
+
+
+@pytest.mark.parametrize(
+    ("name", "use", "operand"),
+    [
+        ("MEAN", case((4, 5), Input((1,), "int32")), 1),
+        ("PAD", case((4, 5), Input((2, 2), "int32")), 1),
+        ("SPLIT", case(Input((1,), "int32"), (4, 5), options=schema.SplitOptionsT(2)), 0),
+        ("TRANSPOSE", case((4, 5), Input((2,), "int32")), 1),
+        ("CONV_2D", case((1, 4, 4, 2), (3, 1, 1, 2), weight(3), options=conv(SAME)), 1),
+    ],
+)
+def test_load__operand_that_must_be_constant__is_named_and_tvm_says_nothing(tmp_path, capfd, name, use, operand):
+    builder = TFLiteBuilder()
+    add_case(builder, name, use)
+    assert f"operand {operand} of {name} must be a constant" in refusal(written(tmp_path, builder.file()))
+    assert capfd.readouterr() == ("", "")
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("pose_detection", r"DENSIFY at #\d+ -> "),
+        ("movenet_single_pose_lightning_ptq", r"ARG_MAX at #\d+ -> .*"),
+        ("posenet_mobilenet_v1_075_353_481_quant", r"is quantized \(tensor "),
+        ("posenet_mobilenet_v1_075_353_481_16_quant_decoder", r"CUSTOM PosenetDecoderOp at #\d+ -> "),
+    ],
+)
+def test_load__what_we_lack__is_named(file, message):
+    assert re.search(message, refusal(MODELS / f"{file}.tflite"))

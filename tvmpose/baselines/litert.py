@@ -1,6 +1,8 @@
 """LiteRT (TensorFlow Lite), CPU with XNNPACK as by default."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -45,8 +47,13 @@ class LiteRT:
         return self.open_interpreter(keep_all=True)
 
     def open_interpreter(self, *, keep_all: bool) -> Interpreter:
-        interpreter = Interpreter(str(self.path), num_threads=self.threads, experimental_preserve_all_tensors=keep_all)
-        interpreter.allocate_tensors()
+        options = {"num_threads": self.threads, "experimental_preserve_all_tensors": keep_all}
+        try:
+            with without_remarks():
+                interpreter = Interpreter(str(self.path), **options)
+                interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(f"{self.path}: {self.name} refuses it: {' '.join(str(error).split())}") from error
         return interpreter
 
     def index(self, name: str) -> int:
@@ -54,6 +61,22 @@ class LiteRT:
             if detail["name"] == name:
                 return detail["index"]
         raise ModelError(f"{self.path}: the model computes no tensor {name}")
+
+
+@contextmanager
+def without_remarks() -> Iterator[None]:
+    """Standard error closed to LiteRT's C++, which names its delegate there and cannot be told not to.
+
+    What went wrong is in its exceptions too. A descriptor belongs to the process: other threads are silent as well.
+    """
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def tensor_spec(detail: dict[str, Any]) -> TensorSpec:

@@ -6,8 +6,10 @@ Semantics follow the LiteRT reference kernels (tensorflow/lite/kernels/internal/
 
 import struct
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from tvm.ir import IRModule
 from tvm.relax import op as R
 
 from tvmpose.errors import ModelError
+from tvmpose.frontend.module_spec import first_line
 from tvmpose.modelspec import ModelSpec, TensorSpec
 
 _DTYPES = {
@@ -30,6 +33,9 @@ _DTYPES = {
     tflite.TensorType.INT16: "int16",
     tflite.TensorType.INT8: "int8",
 }
+# What flatbuffers, NumPy and Relax raise where a length, an index, a type or a shape is not what it should be.
+_DAMAGE = (struct.error, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError, RuntimeError)
+_MAX_RANK, _MAX_ELEMENTS = 8, 2**31
 _OPERATOR_NAMES = {code: name for name, code in vars(tflite.BuiltinOperator).items() if isinstance(code, int)}
 _OPTION_NAMES = {code: name for name, code in vars(tflite.BuiltinOptions).items() if isinstance(code, int)}
 
@@ -65,24 +71,31 @@ def load(path: str | Path, outputs: list[str] | None = None) -> tuple[IRModule, 
     outputs: names of tensors to return in place of the model's own outputs, to compare intermediate results.
     Raises ModelError for what is not TFLite, is damaged, is quantized, or has an operator we lack (all are named).
     """
-    data = Path(path).read_bytes()
-    if data[4:8] != b"TFL3":
-        raise ModelError(f"{path} is not a TFLite model (no TFL3 identifier)")
-    try:
-        return _Importer(tflite.Model.GetRootAs(data, 0), data, str(path)).run(outputs)
-    except (struct.error, IndexError, ValueError, TypeError, UnicodeDecodeError, MemoryError, OverflowError) as error:
-        raise ModelError(f"{path} is damaged or truncated ({type(error).__name__}: {_first_line(error)})") from error
+    with _reading(path) as importer:
+        return importer.run(outputs)
 
 
 def tensor_names(path: str | Path) -> list[str]:
-    """The float tensors that the file's operators compute, in order."""
-    data = Path(path).read_bytes()
-    importer = _Importer(tflite.Model.GetRootAs(data, 0), data, str(path))
-    operators = [importer.graph.Operators(i) for i in range(importer.graph.OperatorsLength())]
-    computed = [importer._spec(int(i)) for operator in operators for i in operator.OutputsAsNumpy()]
+    """The float tensors that the file's operators compute, in order. Raises ModelError as load does."""
     constant = {"DEQUANTIZE", "DENSIFY"}  # of weights: nothing to compare
-    kinds = [importer._operator_name(operator) for operator in operators for _ in operator.OutputsAsNumpy()]
-    return [spec.name for spec, kind in zip(computed, kinds, strict=True) if kind not in constant and spec.dtype == "float32"]
+    with _reading(path) as importer:
+        computing = [op for op in importer.operators() if importer.operator_name(op) not in constant]
+        computed = [importer.spec(int(i)) for operator in computing for i in operator.OutputsAsNumpy()]
+        return [spec.name for spec in computed if spec.dtype == "float32"]
+
+
+@contextmanager
+def _reading(path: str | Path) -> Iterator["_Importer"]:
+    """The file's importer, its errors and those of using it as ModelErrors."""
+    try:
+        data = Path(path).read_bytes()
+        if data[4:8] != b"TFL3":
+            raise ModelError(f"{path} is not a TFLite model (no TFL3 identifier)")
+        yield _Importer(tflite.Model.GetRootAs(data, 0), data, str(path))
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
+    except _DAMAGE as error:
+        raise ModelError(f"{path} is damaged or truncated ({type(error).__name__}: {first_line(error)})") from error
 
 
 class _Importer:
@@ -96,38 +109,45 @@ class _Importer:
         self.arrays: dict[int, np.ndarray] = {}  # tensor index -> constant
 
     def run(self, outputs: list[str] | None) -> tuple[IRModule, ModelSpec]:
-        operators = [self.graph.Operators(i) for i in range(self.graph.OperatorsLength())]
+        operators = self.operators()
         self._refuse_unsupported(operators)
         builder = relax.BlockBuilder()
         input_indices = [int(i) for i in self.graph.InputsAsNumpy()]
-        variables = [relax.Var(_identifier(self._spec(i).name), self._type(i)) for i in input_indices]
+        variables = [relax.Var(_identifier(self.spec(i).name), self._type(i)) for i in input_indices]
         self.values.update(zip(input_indices, variables, strict=True))
+        result: relax.Expr = relax.Tuple([])
         with builder.function("main", variables):
-            with builder.dataflow():
-                for operator in operators:
-                    self._convert(builder, operator)
-                output_indices = self._output_indices(outputs)
-                result = builder.emit_output(relax.Tuple([self._expression(i) for i in output_indices]))
-            builder.emit_func_output(result)
-        specs = ModelSpec("tflite", *(tuple(map(self._spec, ids)) for ids in (input_indices, output_indices)))
+            try:
+                with builder.dataflow():
+                    for operator in operators:
+                        self._convert(builder, operator)
+                    output_indices = self._output_indices(outputs)
+                    result = builder.emit_output(relax.Tuple([self._expression(i) for i in output_indices]))
+            finally:  # of a function left open, TVM warns on stderr
+                builder.emit_func_output(result)
+        specs = ModelSpec("tflite", *(tuple(map(self.spec, ids)) for ids in (input_indices, output_indices)))
         return builder.get(), specs
+
+    def operators(self) -> list[tflite.Operator]:
+        """In order of execution."""
+        return [self.graph.Operators(i) for i in range(self.graph.OperatorsLength())]
 
     def _refuse_unsupported(self, operators: list[tflite.Operator]) -> None:
         missing = defaultdict(list)
         for position, operator in enumerate(operators):
-            name = self._operator_name(operator)
+            name = self.operator_name(operator)
             if name not in OPERATORS:
-                missing[name].append(f"#{position} -> {self._spec(operator.Outputs(0)).name}")
+                missing[name].append(f"#{position} -> {self.spec(operator.Outputs(0)).name}")
         if missing:
             places = "; ".join(f"{name} at {_some(where)}" for name, where in missing.items())
             raise ModelError(f"{self.path} has unsupported operators: {places}")
         for index, tensor in enumerate(self.tensors):
             quantization = tensor.Quantization()
-            if quantization is not None and quantization.ScaleLength() and self._spec(index).dtype != "float32":
-                raise ModelError(f"{self.path} is quantized (tensor {self._spec(index).name}); float models only for now")
+            if quantization is not None and quantization.ScaleLength() and self.spec(index).dtype != "float32":
+                raise ModelError(f"{self.path} is quantized (tensor {self.spec(index).name}); float models only for now")
 
-    def _operator_name(self, operator: tflite.Operator) -> str:
-        code = self.model.OperatorCodes(operator.OpcodeIndex())
+    def operator_name(self, operator: tflite.Operator) -> str:
+        code = _entry(self.model.OperatorCodes, self.model.OperatorCodesLength(), operator.OpcodeIndex())
         builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
         if builtin == tflite.BuiltinOperator.CUSTOM:
             return f"CUSTOM {code.CustomCode().decode()}"
@@ -136,25 +156,35 @@ class _Importer:
     def _convert(self, builder: relax.BlockBuilder, operator: tflite.Operator) -> None:
         ids = [int(operator.Inputs(i)) for i in range(operator.InputsLength())]
         results = [int(operator.Outputs(i)) for i in range(operator.OutputsLength())]
-        name = self._operator_name(operator)
+        name = self.operator_name(operator)
         described = _Operator(
             builder,
             name,
             self._options(operator),
             tuple(None if i < 0 else self._expression(i) for i in ids),
             tuple(None if i < 0 else self._array(i) for i in ids),
-            tuple(self._spec(i).shape for i in results),
-            self._spec(results[0]).dtype,
+            tuple(self.spec(i).shape for i in results),
+            self.spec(results[0]).dtype,
         )
         if name == "DEQUANTIZE" and described.constants[0] is not None:  # fp16 weights: exact in fp32
             self.arrays[results[0]] = described.constants[0].astype("float32")
             return
-        converted = OPERATORS[name](described)
-        for index, value in zip(results, converted if isinstance(converted, list) else [converted], strict=True):
-            self.values[index] = builder.emit(value, _identifier(self._spec(index).name))
-            if _static_shape(self.values[index]) != self._spec(index).shape:
-                found, expected = _static_shape(self.values[index]), self._spec(index).shape
-                raise ModelError(f"{name} -> {self._spec(index).name} has shape {found}, the file says {expected}")
+        for index, value in zip(results, self._emitted(described, results), strict=True):
+            self.values[index] = value
+            if _static_shape(value) != self.spec(index).shape:
+                found, expected = _static_shape(value), self.spec(index).shape
+                raise ModelError(f"{name} -> {self.spec(index).name} has shape {found}, the file says {expected}")
+
+    def _emitted(self, operator: _Operator, results: list[int]) -> list[relax.Var]:
+        """The operator's outputs in the graph, where Relax checks what it was given."""
+        names = [self.spec(index).name for index in results]
+        try:
+            converted = OPERATORS[operator.name](operator)
+            values = converted if isinstance(converted, list) else [converted]
+            return [operator.builder.emit(v, _identifier(name)) for v, name in zip(values, names, strict=True)]
+        except _DAMAGE as error:
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise ModelError(f"{operator.name} -> {names[0]} cannot be imported ({reason})") from error
 
     def _options(self, operator: tflite.Operator) -> Any:
         table = operator.BuiltinOptions()
@@ -167,41 +197,49 @@ class _Importer:
     def _output_indices(self, names: list[str] | None) -> list[int]:
         if names is None:
             return [int(i) for i in self.graph.OutputsAsNumpy()]
-        known = {self._spec(i).name: i for i in range(len(self.tensors))}
+        known = {self.spec(i).name: i for i in range(len(self.tensors))}
+        if unknown := [name for name in names if name not in known]:
+            raise ModelError(f"{self.path} computes no tensor {', '.join(unknown)}")
         return [known[name] for name in names]
 
     def _expression(self, index: int) -> relax.Expr:
         if index not in self.values:
             array = self._array(index)
             if array is None:
-                raise ModelError(f"tensor {self._spec(index).name} is used before anything computes it")
+                raise ModelError(f"tensor {self.spec(index).name} is used before anything computes it")
             self.values[index] = relax.const(array)
         return self.values[index]
 
     def _array(self, index: int) -> np.ndarray | None:
         if index in self.arrays:
             return self.arrays[index]
-        buffer = self.model.Buffers(self.tensors[index].Buffer())
+        spec = self.spec(index)
+        buffer = _entry(self.model.Buffers, self.model.BuffersLength(), self.tensors[index].Buffer())
         if buffer.DataLength():
             raw = buffer.DataAsNumpy().tobytes()
         elif buffer.Offset() > 1:  # files over 2 GB, and ai-edge-quantizer's, keep their data behind the flatbuffer
             raw = self.data[buffer.Offset() : buffer.Offset() + buffer.Size()]
+        elif 0 in spec.shape:  # the shape of a scalar, for one
+            raw = b""
         else:
             return None
-        spec = self._spec(index)
         self.arrays[index] = np.frombuffer(raw, spec.dtype).reshape(spec.shape)
         return self.arrays[index]
 
-    def _spec(self, index: int) -> TensorSpec:
-        tensor = self.tensors[index]
+    def spec(self, index: int) -> TensorSpec:
+        """Name, shape and dtype of a tensor of the file."""
+        tensor = _entry(self.tensors.__getitem__, len(self.tensors), index)
+        name = (tensor.Name() or b"").decode()
         dtype = _DTYPES.get(tensor.Type())
         if dtype is None:
-            raise ModelError(f"tensor {tensor.Name().decode()} has the unsupported type {tensor.Type()}")
-        shape = tensor.ShapeAsNumpy() if tensor.ShapeLength() else ()
-        return TensorSpec(tensor.Name().decode(), tuple(int(n) for n in shape), dtype)
+            raise ModelError(f"tensor {name} has the unsupported type {tensor.Type()}")
+        shape = tuple(map(int, tensor.ShapeAsNumpy())) if tensor.ShapeLength() else ()
+        if len(shape) > _MAX_RANK or any(n < 0 for n in shape) or prod(shape) > _MAX_ELEMENTS:
+            raise ModelError(f"tensor {name} has the unsupported shape {list(shape[:_MAX_RANK])}")
+        return TensorSpec(name, shape, dtype)
 
     def _type(self, index: int) -> relax.TensorType:
-        return relax.TensorType(self._spec(index).shape, self._spec(index).dtype)
+        return relax.TensorType(self.spec(index).shape, self.spec(index).dtype)
 
 
 # -- operators ---------------------------------------------------------------------------------------------------------
@@ -214,9 +252,8 @@ def _activation(operator: _Operator, value: relax.Expr) -> relax.Expr:
         tflite.ActivationFunctionType.RELU: R.nn.relu,
         tflite.ActivationFunctionType.RELU6: lambda x: R.clip(x, 0.0, 6.0),
         tflite.ActivationFunctionType.RELU_N1_TO_1: lambda x: R.clip(x, -1.0, 1.0),
-        tflite.ActivationFunctionType.TANH: R.tanh,
     }
-    if kind not in functions:
+    if kind not in functions:  # TANH and SIGN_BIT are in the schema, but LiteRT's kernels ignore them
         raise ModelError(f"{operator.name} has the unsupported fused activation {kind}")
     return functions[kind](value if kind == 0 else operator.emit(value))
 
@@ -257,12 +294,13 @@ def _conv_2d(operator: _Operator) -> relax.Expr:
 
 def _depthwise_conv_2d(operator: _Operator) -> relax.Expr:
     _, height, width, channels = operator.constant(1).shape
-    groups = operator.shape(0)[3]
+    multiplier = channels // operator.shape(0)[3]
+    data = operator.inputs[0] if multiplier == 1 else operator.emit(R.repeat(operator.inputs[0], multiplier, axis=3))
     weight = operator.constant(1).reshape(height, width, channels, 1)  # HWOI, channels in TFLite's own order
     dilation = (operator.options.DilationHFactor(), operator.options.DilationWFactor())
     window = _window(operator, (height, width), dilation)
     layouts = {"data_layout": "NHWC", "kernel_layout": "HWOI"}
-    value = R.nn.conv2d(operator.inputs[0], _const(weight), groups=groups, **window, **layouts)
+    value = R.nn.conv2d(data, _const(weight), groups=channels, **window, **layouts)
     return _bias_and_activation(operator, value, 2)
 
 
@@ -316,19 +354,24 @@ def _pad(operator: _Operator) -> relax.Expr:
 
 
 def _resize(method: str) -> Callable[[_Operator], relax.Expr]:
+    nearest = method == "nearest_neighbor"
+
     def convert(operator: _Operator) -> relax.Expr:
         options = operator.options
-        mode = "align_corners" if options.AlignCorners() else "half_pixel" if options.HalfPixelCenters() else "asymmetric"
-        size = tuple(int(n) for n in operator.constant(1))
+        mode = "asymmetric"
+        if options.AlignCorners():
+            mode = "align_corners"
+        elif options.HalfPixelCenters():  # LiteRT's nearest takes the pixel that (x + 1/2) * scale lies in
+            mode = "tf_half_pixel_for_nn" if nearest else "half_pixel"
         # LiteRT rounds align_corners half away from zero and floors in the other modes
         rounding = "round_prefer_ceil" if options.AlignCorners() else "floor"
         return R.image.resize2d(
             operator.inputs[0],
-            size,
+            tuple(int(n) for n in operator.constant(1)),
             layout="NHWC",
             method=method,
             coordinate_transformation_mode=mode,
-            rounding_method=rounding if method == "nearest_neighbor" else "round",
+            rounding_method=rounding if nearest else "round",
         )
 
     return convert
@@ -339,8 +382,11 @@ def _concatenation(operator: _Operator) -> relax.Expr:
 
 
 def _split(operator: _Operator) -> list[relax.Expr]:
-    parts = operator.emit(R.split(operator.inputs[1], operator.options.NumSplits(), int(operator.constant(0).item())))
-    return [relax.TupleGetItem(parts, i) for i in range(operator.options.NumSplits())]
+    count = operator.options.NumSplits()
+    if count == 1:  # not a tuple in Relax
+        return [operator.inputs[1]]
+    parts = operator.emit(R.split(operator.inputs[1], count, int(operator.constant(0).item())))
+    return [relax.TupleGetItem(parts, i) for i in range(count)]
 
 
 def _strided_slice(operator: _Operator) -> relax.Expr:
@@ -348,12 +394,15 @@ def _strided_slice(operator: _Operator) -> relax.Expr:
     if options.EllipsisMask() or options.NewAxisMask():
         raise ModelError("STRIDED_SLICE with an ellipsis or a new axis is not supported")
     begin, end, strides = (operator.constant(i).astype(int).tolist() for i in (1, 2, 3))
-    for axis, size in enumerate(operator.shape(0)):
-        begin[axis] = 0 if options.BeginMask() >> axis & 1 else begin[axis]
-        end[axis] = size if options.EndMask() >> axis & 1 else end[axis]
+    for axis, (stride, size) in enumerate(zip(strides, operator.shape(0), strict=False)):
+        first = None if options.BeginMask() >> axis & 1 else begin[axis]
+        last = None if options.EndMask() >> axis & 1 else end[axis]
+        begin[axis], end[axis], _ = slice(first, last, stride).indices(size)
         if options.ShrinkAxisMask() >> axis & 1:
-            begin[axis] %= size
-            end[axis] = begin[axis] + 1
+            begin[axis] = (first or 0) % size
+            end[axis], strides[axis] = begin[axis] + 1, 1
+        elif end[axis] < 0:  # behind the first, going backwards; -1 would be the last
+            end[axis] = -size - 1
     axes = list(range(len(begin)))
     value = operator.emit(R.strided_slice(operator.inputs[0], axes, begin, end, strides))
     return R.reshape(value, operator.output_shapes[0])
@@ -390,9 +439,9 @@ def _prelu(operator: _Operator) -> relax.Expr:
 
 
 def _depth_to_space(operator: _Operator) -> relax.Expr:
-    _, height, width, channels = operator.shape(0)
+    batch, height, width, channels = operator.shape(0)
     block = operator.options.BlockSize()
-    value = R.reshape(operator.inputs[0], (1, height, width, block, block, channels // block**2))
+    value = R.reshape(operator.inputs[0], (batch, height, width, block, block, channels // block**2))
     value = operator.emit(R.permute_dims(operator.emit(value), [0, 1, 3, 2, 4, 5]))
     return R.reshape(value, operator.output_shapes[0])
 
@@ -449,8 +498,15 @@ OPERATORS: dict[str, Callable[[_Operator], relax.Expr | list[relax.Expr]]] = {
 }
 
 
+def _entry(get: Callable[[int], Any], count: int, index: int) -> Any:
+    """One element of a vector. flatbuffers itself reads on past its end, and Python's lists from behind."""
+    if not 0 <= index < count:
+        raise IndexError(f"index {index} into {count} entries")
+    return get(index)
+
+
 def _const(array: np.ndarray) -> relax.Expr:
-    return relax.const(np.ascontiguousarray(array))
+    return relax.const(np.asarray(array, order="C"))  # ascontiguousarray would make a scalar one-dimensional
 
 
 def _static_shape(expression: relax.Expr) -> tuple[int, ...]:
@@ -464,7 +520,3 @@ def _identifier(name: str) -> str:
 def _some(places: list[str], limit: int = 4) -> str:
     more = f" and {len(places) - limit} more" if len(places) > limit else ""
     return ", ".join(places[:limit]) + more
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [""])[0]

@@ -16,7 +16,10 @@ class VectorISA:
         """The widest vector that divides the channels, down to four lanes; else the full width (the rest is padding).
 
         Half-width vectors cost no peak where two of them issue in a cycle (Zen 4), and narrower ones less than padding.
+        One to three channels are computed as scalars, several pixels at a time.
         """
+        if channels < 4:
+            return 1
         lanes = self.lanes
         while lanes >= 4:
             if channels % lanes == 0:

@@ -1,0 +1,20 @@
+"""``python -m benchmarks``: every benchmark in turn, with these arguments for each; ``--list`` names them."""
+
+import sys
+
+from benchmarks import deployment, startup
+
+BENCHMARKS = {"deployment": deployment.main, "startup": startup.main}
+
+
+def main() -> int:
+    """Run them all; the exit code is the first that is not 0."""
+    if sys.argv[1:] == ["--list"]:
+        print("\n".join(BENCHMARKS))
+        return 0
+    codes = [run(sys.argv[1:]) for run in BENCHMARKS.values()]
+    return next(filter(None, codes), 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""What a kernel has to do, read off its TIR: multiply-adds and bytes, the two that a machine limits."""
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from tvm.s_tir import Schedule
+from tvm.tirx import IterVar, PrimFunc
+
+from tvmpose.kernels.convolution import TEMPLATE
+
+
+@dataclass(frozen=True)
+class Cost:
+    """multiply_adds: of its convolutions; bytes: of all arguments, each counted once."""
+
+    multiply_adds: int
+    bytes: int
+
+
+def kernel_cost(function: PrimFunc) -> Cost:
+    """The cost of one call, scheduled or not."""
+    schedule = Schedule(function)
+    blocks = [schedule.get(block) for block in schedule.get_child_blocks(schedule.get_sblock("root"))]
+    return Cost(
+        sum(_extent(block) for block in blocks if TEMPLATE in block.annotations),
+        sum(prod(int(n) for n in p.shape) * np.dtype(str(p.dtype)).itemsize for p in function.params),
+    )
+
+
+def _extent(block) -> int:
+    """Of the block that accumulates; the one that initialises has no reduction axis."""
+    if all(axis.iter_type != IterVar.CommReduce for axis in block.iter_vars):
+        return 0
+    return prod(int(axis.dom.extent) for axis in block.iter_vars)
