@@ -101,7 +101,7 @@ def compiled(name: str, file: Path, folder: Path) -> Path:
     """A fresh bundle, made by the command that users have; in another process, so that this one stays small."""
     bundle = folder / name
     command = ["compile", str(file), "--card", name, "--target", "host", "-o", str(bundle)]
-    subprocess.run([sys.executable, "-m", "tvmpose", *command], check=True, stdout=sys.stderr)
+    subprocess.run([sys.executable, "-m", "tvmpose", *command], check=True)
     return bundle
 
 

@@ -1,14 +1,16 @@
-"""A Relax module as a native library of ours, for tests that run what ships."""
+"""Relax modules for tests: made in a line, run as a native library of ours or in TVM's virtual machine."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import tvm
+from tvm import relax
 
 from tvmpose.codegen.library import Library, compile_library
 from tvmpose.frontend.module_spec import with_spec
 from tvmpose.modelspec import ModelSpec
+from tvmpose.passes.pipeline import run_pipeline
 from tvmpose.runtime.pose import open_library
 from tvmpose.targets import Target
 
@@ -28,3 +30,25 @@ def run_library(library: Library, inputs: Sequence[np.ndarray]) -> list[np.ndarr
     """One call of the network with tensors, on two threads."""
     with open_library(library.path, "net", threads=2) as network:
         return [output.copy() for output in network.run_tensors(inputs)]
+
+
+def run_pipelined(module: tvm.IRModule, target: Target, *inputs: np.ndarray) -> list[np.ndarray]:
+    """main() through our passes and schedules, then in TVM's virtual machine: sooner there than a library."""
+    llvm = target.llvm()
+    machine = relax.VirtualMachine(tvm.compile(run_pipeline(module, llvm), llvm), tvm.cpu())
+    return [result.numpy() for result in machine["main"](*map(tvm.runtime.tensor, inputs))]
+
+
+def network(
+    build: Callable[..., relax.Expr | Sequence[relax.Expr]], *shapes: Sequence[int], dtype: str = "float32"
+) -> tvm.IRModule:
+    """The module whose main returns what ``build`` makes of variables of these shapes, as a tuple."""
+    variables = [relax.Var(f"x{i}", relax.TensorType(shape, dtype)) for i, shape in enumerate(shapes)]
+    builder = relax.BlockBuilder()
+    with builder.function("main", variables):
+        with builder.dataflow():
+            results = build(*variables)
+            results = [results] if isinstance(results, relax.Expr) else list(results)
+            output = builder.emit_output(relax.Tuple(list(map(builder.emit, results))))
+        builder.emit_func_output(output)
+    return builder.get()

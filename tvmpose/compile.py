@@ -10,7 +10,7 @@ from tvmpose import __version__, gate
 from tvmpose.cards import Card, card_for_hash, load_card, pull, pull_sample, sha256_of
 from tvmpose.codegen import bundle
 from tvmpose.codegen.library import Library, Progress, compile_library
-from tvmpose.errors import InputError
+from tvmpose.errors import InputError, SetupError
 from tvmpose.extras import require
 from tvmpose.frontend.source import FORMATS, Source
 from tvmpose.targets import Target, host_target, needed_features
@@ -81,6 +81,8 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
     from tvmpose.codegen.pixels import check_card
 
     bundle.refuse_other_files(options.output.resolve())
+    if options.dump:
+        _make_dump(options.dump / "build")
     pictures = gate.read_samples(options.samples, None if options.samples else pull_sample("astronaut")) if options.verify else []
     module, spec = options.source.load()
     judge = options.source.judge() if options.verify else None
@@ -88,10 +90,7 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
     if options.card:
         check_card(spec, options.card)
     with tempfile.TemporaryDirectory(prefix="tvmpose-") as temporary:
-        directory = Path(temporary)
-        if options.dump:
-            directory = options.dump / "build"
-            directory.mkdir(parents=True, exist_ok=True)
+        directory = options.dump / "build" if options.dump else Path(temporary)
 
         def build(target: Target, folder: Path) -> Library:
             folder.mkdir(exist_ok=True)
@@ -110,6 +109,13 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
             sample = _sample(options.card, judge, spec, pictures[0][1])
         manifest = _write(options, library, spec, verification, sample)
     return Report(manifest, library, findings)
+
+
+def _make_dump(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"--dump {folder.parent}: cannot be made: {error.strerror}") from error
 
 
 def _verify(

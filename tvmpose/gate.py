@@ -125,10 +125,10 @@ def compare(
 ) -> Findings:
     """Measure; judges nothing. Raises InputError where no joint of any picture is sure enough to compare."""
     distances: list[np.ndarray] = []
-    relative = 0.0
+    relative: list[float] = []
     for _, picture in pictures:
         expected = expect(judge, card, spec, picture)
-        relative = max(relative, *_relative(pose.run_tensors([expected.input]), expected.tensors))
+        relative += _relative(pose.run_tensors([expected.input]), expected.tensors)
         if expected.keypoints is not None:
             found = pose(picture, format="bgr")[0].keypoints
             sure = expected.keypoints[:, 2] >= SURE_SCORE
@@ -138,14 +138,14 @@ def compare(
     if card and not joints.size:
         raise InputError(f"the source model finds no joint (score {SURE_SCORE}) in any sample: give --samples with people")
     worst, p95 = (float(joints.max()), float(np.percentile(joints, 95))) if joints.size else (0.0, 0.0)
-    return Findings(judge.name, len(pictures), joints.size, worst, p95, relative)
+    return Findings(judge.name, len(pictures), joints.size, worst, p95, float(np.max(relative)))  # NaN if any is
 
 
 def require_agreement(findings: Findings, card: "Card | None", diverging: "Iterator[str]") -> None:
     """Raise VerifyError, naming the first tensor that diverges (asked for only then), where the limits are exceeded."""
-    if card is None and findings.tensors_max_relative > TENSOR_LIMIT:
+    if card is None and not findings.tensors_max_relative <= TENSOR_LIMIT:  # a NaN is no agreement
         what = f"its outputs differ by {findings.tensors_max_relative:.2g} of their maximum (limit {TENSOR_LIMIT:g})"
-    elif card and not findings.max_px <= LIMIT_PX:  # a NaN is no agreement
+    elif card and not findings.max_px <= LIMIT_PX:
         what = f"its keypoints differ by up to {findings.max_px:.2f} input pixels (limit {LIMIT_PX:g})"
     else:
         return

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from tvm import te, tirx
 from tvm.s_tir import Schedule
-from tvm.s_tir.schedule import SBlockRV
+from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from tvmpose.kernels.isa import VectorISA
 
@@ -64,9 +64,31 @@ def conv2d(data: te.Tensor, packed: te.Tensor, window: Window, outputs: int) -> 
         name="conv",
         attrs={TEMPLATE: "conv2d"},
     )
-    if outputs == blocks * lanes:
-        return conv
-    return te.compute((1, height, width, outputs), lambda n, y, x, c: conv[n, y, x, c], name="crop")
+    return _crop(conv, outputs)
+
+
+def planar_conv2d(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor:
+    """For one to three outputs: data (1, H, W, I) float, weight (kh, kw, I, O) -> (1, OH, OW, O).
+
+    Too few channels for a vector, so the padded copy is planar and vectors run along the rows of pixels.
+    """
+    kernel_height, kernel_width, inputs, outputs = (int(n) for n in weight.shape)
+    padded = _pad(data, window.padding)
+    height, width = window.output_size(tuple(int(n) for n in data.shape[1:3]), (kernel_height, kernel_width))
+    planes = te.compute(
+        (1, inputs, *padded.shape[1:3]), lambda n, c, y, x: padded[n, y, x, c], name="planes"
+    )
+    ry, rx = te.reduce_axis((0, kernel_height), "ry"), te.reduce_axis((0, kernel_width), "rx")
+    ri = te.reduce_axis((0, inputs), "ri")
+    (sy, sx), (dy, dx) = window.strides, window.dilation
+    return te.compute(
+        (1, height, width, outputs),
+        lambda n, y, x, c: te.sum(
+            planes[n, ri, y * sy + ry * dy, x * sx + rx * dx] * weight[ry, rx, ri, c], axis=[ry, rx, ri]
+        ),
+        name="conv",
+        attrs={TEMPLATE: "planar_conv2d"},
+    )
 
 
 def pack_transposed_weights(weight: np.ndarray, lanes: int, strides: tuple[int, int], padding: tuple[int, int]) -> np.ndarray:
@@ -119,33 +141,43 @@ def conv2d_transpose(
 
 
 def depthwise_conv2d(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor:
-    """data (1, H, W, C) float, weight (kh, kw, C) -> (1, OH, OW, C)."""
+    """data (1, H, W, C) float, weight (kh, kw, C, zero-padded to whole vectors) -> (1, OH, OW, C)."""
     kernel_height, kernel_width, channels = (int(n) for n in weight.shape)
-    padded = _pad(data, window.padding)
+    padded = _pad(data, window.padding, channels)
     height, width = window.output_size(tuple(int(n) for n in data.shape[1:3]), (kernel_height, kernel_width))
     ry, rx = te.reduce_axis((0, kernel_height), "ry"), te.reduce_axis((0, kernel_width), "rx")
     (sy, sx), (dy, dx) = window.strides, window.dilation
-    return te.compute(
+    conv = te.compute(
         (1, height, width, channels),
         lambda n, y, x, c: te.sum(padded[n, y * sy + ry * dy, x * sx + rx * dx, c] * weight[ry, rx, c], axis=[ry, rx]),
         name="conv",
         attrs={TEMPLATE: "depthwise_conv2d"},
     )
+    return _crop(conv, int(data.shape[3]))
 
 
-def _pad(data: te.Tensor, padding: tuple[int, int, int, int]) -> te.Tensor:
-    if not any(padding):
-        return data
+def _pad(data: te.Tensor, padding: tuple[int, int, int, int], channels: int | None = None) -> te.Tensor:
+    """Zeros around the picture, and behind its channels up to `channels`."""
     top, left, bottom, right = padding
-    batch, height, width, channels = (int(n) for n in data.shape)
+    batch, height, width, depth = (int(n) for n in data.shape)
+    channels = channels or depth
+    if not any(padding) and channels == depth:
+        return data
     zero = tirx.const(0, data.dtype)
-    return te.compute(
-        (batch, height + top + bottom, width + left + right, channels),
-        lambda n, y, x, c: tirx.if_then_else(
-            tirx.all(y >= top, y < top + height, x >= left, x < left + width), data[n, y - top, x - left, c], zero
-        ),
-        name="pad",
-    )
+
+    def value(n, y, x, c):
+        inside = [y >= top, y < top + height, x >= left, x < left + width]
+        inside += [c < depth] if channels != depth else []
+        return tirx.if_then_else(tirx.all(*inside), data[n, y - top, x - left, c], zero)
+
+    return te.compute((batch, height + top + bottom, width + left + right, channels), value, name="pad")
+
+
+def _crop(conv: te.Tensor, channels: int) -> te.Tensor:
+    """Without the channels that only fill up the last vector."""
+    if int(conv.shape[3]) == channels:
+        return conv
+    return te.compute((*conv.shape[:3], channels), lambda n, y, x, c: conv[n, y, x, c], name="crop")
 
 
 # -- schedules ---------------------------------------------------------------------------------------------------------
@@ -204,6 +236,35 @@ def schedule_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
     _schedule_tiles(schedule, conv, tile, reductions=3)
 
 
+def schedule_planar_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
+    """Loops: band of rows (parallel), row, outputs, vectors of pixels."""
+    output, conv = _inline_epilogue(schedule, conv)
+    (planes,) = schedule.get_producers(conv)
+    for pad in schedule.get_producers(planes):
+        schedule.compute_inline(pad)
+    _, height, width, _ = _output_shape(schedule, output)
+    lanes = max(_divisors(width, isa.lanes))
+    n, y, x, c = schedule.get_loops(output)
+    band, row = schedule.split(y, [None, _tiles_per_band(height)])
+    x_outer, vector, lane = schedule.split(x, [None, max(_divisors(width // lanes, 4)), lanes])
+    schedule.reorder(n, band, row, c, x_outer, vector, lane)
+    schedule.compute_at(conv, x_outer, preserve_unit_loops=True)
+    schedule.set_scope(conv, 0, "local")
+    _vectorize_tile(schedule, [vector], lane)
+    *_, conv_x, _, ry, rx, ri = schedule.get_loops(conv)
+    conv_vector, conv_lane = schedule.split(conv_x, [None, lanes])
+    schedule.reorder(ry, rx, ri, conv_vector, conv_lane)
+    _vectorize_tile(schedule, [conv_vector, rx], conv_lane)
+    parallel = schedule.fuse(n, band)
+    schedule.compute_at(planes, parallel, preserve_unit_loops=True)
+    channel, plane_row, plane_column = schedule.get_loops(planes)[-3:]
+    channel, few = schedule.split(channel, [None, max(_divisors(_extent(schedule, channel), 16))])
+    schedule.reorder(plane_row, channel, plane_column, few)  # read in order
+    schedule.unroll(few)
+    schedule.parallel(parallel)
+    schedule.decompose_reduction(conv, ry)
+
+
 def schedule_conv2d_transpose(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
     lanes = int(schedule.get(conv).reads[1].source.shape[-1])
     _, rows, columns, sy, sx, channels = _output_shape(schedule, conv)
@@ -215,7 +276,8 @@ def schedule_depthwise_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA
     _, height, width, channels = _output_shape(schedule, conv)
     padded, weight = (tuple(int(n) for n in read.source.shape) for read in schedule.get(conv).reads)
     stride = max(1, (padded[2] - weight[1]) // max(1, width - 1))
-    tile = depthwise_tile(height, width, isa.lanes_for(channels), isa.registers, weight[1], stride)
+    lanes = max(_divisors(channels, isa.lanes))
+    tile = depthwise_tile(height, width, lanes, isa.registers, weight[1], stride)
     _schedule_tiles(schedule, conv, tile, reductions=2)
 
 
@@ -248,9 +310,11 @@ def _schedule_tiles(
     for producer in schedule.get_producers(conv):  # the padding: per band, and for depthwise per vector of channels
         schedule.compute_at(producer, c_outer if depthwise else parallel, preserve_unit_loops=True)
         channel = schedule.get_loops(producer)[-1]
-        width = max(_divisors(int(schedule.get(channel).extent), tile.lanes))
+        width = max(_divisors(_extent(schedule, channel), tile.lanes))
         schedule.vectorize(schedule.split(channel, [None, width])[1])
     schedule.parallel(parallel)
+    if _extent(schedule, c_outer) > 1:  # where the last vector is not whole, only that one tests its lanes
+        schedule.annotate(c_outer, "pragma_loop_partition_hint", True)
     schedule.decompose_reduction(conv, reduction[0])
 
 
@@ -275,6 +339,10 @@ def _vectorize_tile(schedule: Schedule, unrolled: list, lane) -> None:
 def _tiles_per_band(tiles: int) -> int:
     """Tall bands copy fewer rows twice; at least eight bands keep up to four threads evenly busy."""
     return max(_divisors(tiles, max(1, tiles // 8)))
+
+
+def _extent(schedule: Schedule, loop: LoopRV) -> int:
+    return int(schedule.get(loop).extent)
 
 
 def _output_shape(schedule: Schedule, block: SBlockRV) -> tuple[int, ...]:

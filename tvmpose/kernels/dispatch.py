@@ -10,6 +10,7 @@ _TEMPLATES = {
     "conv2d": convolution.schedule_conv2d,
     "conv2d_transpose": convolution.schedule_conv2d_transpose,
     "depthwise_conv2d": convolution.schedule_depthwise_conv2d,
+    "planar_conv2d": convolution.schedule_planar_conv2d,
 }
 
 

@@ -47,15 +47,22 @@ def _schedule_block(schedule: Schedule, block: SBlockRV, isa: VectorISA) -> None
     if prod(_extent(schedule, loop) for loop in loops) < PARALLEL_WORK or not spatial:
         return
     *outer, last = spatial
-    lanes = _vector_lanes(_extent(schedule, last), isa.lanes)
-    if not reduction and lanes == 1:  # elementwise over an odd innermost axis: let vectors cross rows
-        outer, last = [], schedule.fuse(*spatial)
-        lanes = _vector_lanes(_extent(schedule, last), isa.lanes)
+    extent = _extent(schedule, last)
+    if not reduction and extent < 8 and len(outer) > 1:
+        # three channels, say: LLVM makes vectors of several pixels out of the plain loop over them
+        schedule.unroll(last)
+        schedule.parallel(schedule.fuse(*outer[:-1]))
+        return
+    lanes = _lanes(extent, isa.lanes)
     last, lane = schedule.split(last, [None, lanes])
+    if extent % lanes:  # only the last vector tests its lanes
+        schedule.annotate(last, "pragma_loop_partition_hint", True)
     schedule.reorder(*outer, last, *reduction, lane)
-    if lanes > 1:
-        schedule.vectorize(lane)
-    schedule.parallel(schedule.fuse(*outer, last))
+    schedule.vectorize(lane)
+    parallel = schedule.fuse(*outer) if outer else last
+    if not outer:
+        parallel, last = schedule.split(last, [None, 1])
+    schedule.parallel(parallel)
     if reduction:
         schedule.decompose_reduction(block, reduction[0])
 
@@ -68,5 +75,9 @@ def _extent(schedule: Schedule, loop: LoopRV) -> int:
     return int(schedule.get(loop).extent)
 
 
-def _vector_lanes(extent: int, limit: int) -> int:
-    return max(n for n in range(1, limit + 1) if extent % n == 0 and n & (n - 1) == 0)
+def _lanes(extent: int, widest: int) -> int:
+    """A width that divides the extent and fills at least half a vector; else a short axis as a whole, or full vectors."""
+    fitting = max(n for n in range(1, widest + 1) if extent % n == 0 and n & (n - 1) == 0)
+    if fitting >= widest // 2:
+        return fitting
+    return extent if extent <= 2 * widest else widest

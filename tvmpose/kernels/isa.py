@@ -13,19 +13,14 @@ class VectorISA:
     registers: int
 
     def lanes_for(self, channels: int) -> int:
-        """The widest vector that divides the channels, down to four lanes; else the full width (the rest is padding).
+        """The vector width in which this many channels cost least, counting what fills up the last vector.
 
-        Half-width vectors cost no peak where two of them issue in a cycle (Zen 4), and narrower ones less than padding.
-        One to three channels are computed as scalars, several pixels at a time.
+        Where two half-width vectors issue in a cycle (Zen 4), they cost as much as a whole one; narrower ones gain
+        nothing more.
         """
-        if channels < 4:
-            return 1
-        lanes = self.lanes
-        while lanes >= 4:
-            if channels % lanes == 0:
-                return lanes
-            lanes //= 2
-        return self.lanes if channels > self.lanes // 2 else max(4, self.lanes // 2)
+        narrowest = min(self.lanes, 8)
+        widths = (width for width in (self.lanes, self.lanes // 2, self.lanes // 4) if width >= 4)
+        return min(widths, key=lambda width: (-(-channels // width) * max(width, narrowest), -channels % width, -width))
 
 
 def vector_isa(target: Target) -> VectorISA:

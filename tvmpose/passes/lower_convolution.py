@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import tvm
 from tvm import relax, te
-from tvm.ir import IRModule, Op
+from tvm.ir import IRModule
 from tvm.relax.expr_functor import PyExprMutator, mutator
+from tvm_ffi import register_error
 
 from tvmpose.errors import ModelError
 from tvmpose.kernels.convolution import (
@@ -16,8 +17,11 @@ from tvmpose.kernels.convolution import (
     depthwise_conv2d,
     pack_transposed_weights,
     pack_weights,
+    planar_conv2d,
 )
 from tvmpose.kernels.isa import VectorISA
+
+register_error("ModelError", ModelError)  # else it leaves TVM's C++, which calls the passes, as a RuntimeError
 
 
 @tvm.transform.module_pass(opt_level=0, name="LowerConvolution")
@@ -41,11 +45,13 @@ class _Lowering(PyExprMutator):
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = super().visit_call_(call)
-        if call.op == Op.get("relax.nn.conv2d") and call.attrs.data_layout == "NHWC":
-            return self._conv2d(call)
-        if call.op == Op.get("relax.nn.conv2d_transpose") and call.attrs.data_layout == "NHWC":
-            return self._conv2d_transpose(call)
-        return call
+        lowerings = {"relax.nn.conv2d": self._conv2d, "relax.nn.conv2d_transpose": self._conv2d_transpose}
+        lower = lowerings.get(getattr(call.op, "name", ""))
+        if lower is None or call.attrs.data_layout != "NHWC":
+            return call
+        if (batch := int(call.args[0].ty.shape[0])) != 1:
+            raise ModelError(f"a convolution of a batch of {batch} is not supported; export the model with batch 1")
+        return lower(call)
 
     def _conv2d(self, call: relax.Call) -> relax.Expr:
         data, weight, attrs = call.args[0], self._weight(call), call.attrs
@@ -54,10 +60,14 @@ class _Lowering(PyExprMutator):
         if attrs.kernel_layout == "HWOI":
             weight = weight.transpose(0, 1, 3, 2)  # -> HWIO
         if attrs.groups == channels == weight.shape[3]:
-            packed = relax.const(np.ascontiguousarray(weight[:, :, 0]))
+            padding = -channels % self.isa.lanes_for(channels)
+            packed = relax.const(np.pad(weight[:, :, 0], ((0, 0), (0, 0), (0, padding))))
             return self._call("depthwise_conv2d", lambda x, w: depthwise_conv2d(x, w, window), data, packed)
         if attrs.groups != 1:
             raise ModelError(f"a convolution in {attrs.groups} groups of {channels} channels is not supported yet")
+        if weight.shape[3] < 4 and weight.shape[:2] != (1, 1):
+            plain = relax.const(np.ascontiguousarray(weight))
+            return self._call("planar_conv2d", lambda x, w: planar_conv2d(x, w, window), data, plain)
         packed = relax.const(pack_weights(weight, self.isa.lanes_for(weight.shape[3])))
         return self._call("conv2d", lambda x, w: conv2d(x, w, window, weight.shape[3]), data, packed)
 

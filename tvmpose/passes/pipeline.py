@@ -13,6 +13,7 @@ from tvmpose.passes.annotate_fusion import AnnotateFusion
 from tvmpose.passes.convert_layout import to_nhwc
 from tvmpose.passes.fold_batch_norm import fold_batch_norm
 from tvmpose.passes.fold_padding import FoldPadding
+from tvmpose.passes.legalize import legalize
 from tvmpose.passes.lower_convolution import LowerConvolution
 from tvmpose.passes.schedule_kernels import ScheduleKernels
 
@@ -25,7 +26,7 @@ def phases(target: Target) -> list[Phase]:
         ("layout", [_module_pass(fold_batch_norm), _module_pass(to_nhwc)]),
         ("graph", [T.Normalize(), T.FoldConstant(), FoldPadding(), T.CanonicalizeBindings(), T.EliminateCommonSubexpr(), T.DeadCodeElimination()]),
         # our kernels for what costs, TVM's definitions for the rest; nothing is scheduled yet
-        ("lower", [LowerConvolution(isa), T.LegalizeOps(), T.FoldConstant(), T.DeadCodeElimination()]),
+        ("lower", [LowerConvolution(isa), legalize(), T.FoldConstant(), T.DeadCodeElimination()]),
         # bias, activation, residual into the kernel before them
         ("fuse", [AnnotateFusion(), T.FuseOps(), T.FuseTIR(), T.RewriteDataflowReshape(), T.DeadCodeElimination()]),
         ("schedule", [ScheduleKernels(isa)]),

@@ -1,0 +1,216 @@
+"""Convolutions against NumPy in float64, for each instruction set of this machine."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tvm import relax
+
+from tests.native import network, run_pipelined
+from tvmpose.kernels.convolution import conv2d_tile, depthwise_tile
+from tvmpose.targets import Target, host_target, load_target, needed_features
+
+Pair = tuple[int, int]
+LEVELS = [load_target(name) for name in ("x86-64-v2", "x86-64-v3", "x86-64-v4")]
+TARGETS = [host_target(), *(level for level in LEVELS if needed_features(level) <= needed_features(host_target()))]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One convolution; padding is top, left, bottom, right. For a transposed one, size is that of its input."""
+
+    size: Pair
+    inputs: int
+    outputs: int
+    kernel: Pair
+    strides: Pair = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: Pair = (1, 1)
+
+    def arrays(self, *kernel: int) -> tuple[np.ndarray, np.ndarray]:
+        """Data (1, H, W, I), and weights of the given shape."""
+        random = np.random.default_rng(7)
+        shapes = (1, *self.size, self.inputs), kernel
+        data, weight = (random.standard_normal(shape, dtype="float32") for shape in shapes)
+        return data, weight
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> Problem:
+    kernel = draw(st.tuples(st.integers(1, 7), st.integers(1, 7)), label="kernel")
+    dilation = draw(st.sampled_from([(1, 1), (1, 1), (2, 1), (2, 3)]), label="dilation")
+    padding = draw(st.tuples(*[st.integers(0, 3)] * 4), label="padding")
+    needed = [(k - 1) * d + 1 - before - after for k, d, before, after in zip(kernel, dilation, padding[:2], padding[2:])]
+    size = tuple(max(1, n) + draw(st.integers(0, 17)) for n in needed)
+    strides = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)), label="strides")
+    channels = st.integers(1, 70)
+    return Problem(size, draw(channels), draw(channels), kernel, strides, padding, dilation)
+
+
+def reference(problem: Problem, data: np.ndarray, weight: np.ndarray, combine: str) -> np.ndarray:
+    """In float64; ``combine`` is einsum's for one kernel position: pixels (H, W, I) and weights."""
+    (sy, sx), (dy, dx), (top, left, bottom, right) = problem.strides, problem.dilation, problem.padding
+    padded = np.pad(data[0].astype("float64"), ((top, bottom), (left, right), (0, 0)))
+    height = (padded.shape[0] - (problem.kernel[0] - 1) * dy - 1) // sy + 1
+    width = (padded.shape[1] - (problem.kernel[1] - 1) * dx - 1) // sx + 1
+    parts = (
+        np.einsum(combine, padded[y * dy :: sy, x * dx :: sx][:height, :width], weight[y, x].astype("float64"))
+        for y, x in np.ndindex(problem.kernel)
+    )
+    return sum(parts)[None]
+
+
+def transposed_reference(problem: Problem, data: np.ndarray, weight: np.ndarray, size: Pair) -> np.ndarray:
+    """In float64, by adding each input pixel's contribution to the output."""
+    (sy, sx), (top, left) = problem.strides, problem.padding[:2]
+    height, width = problem.size
+    full = np.zeros((height * sy + problem.kernel[0], width * sx + problem.kernel[1], problem.outputs))
+    full = np.pad(full, ((0, size[0]), (0, size[1]), (0, 0)))
+    for y, x in np.ndindex(problem.kernel):
+        pixels = data[0].astype("float64") @ weight[:, :, y, x]
+        full[y : y + height * sy : sy, x : x + width * sx : sx] += pixels
+    return full[None, top : top + size[0], left : left + size[1]]
+
+
+def assert_close(found: np.ndarray, compute: Callable[..., np.ndarray], data: np.ndarray, weight: np.ndarray) -> None:
+    """Within 1e-5 of the sum of the products' magnitudes, the measure that rounding is proportional to."""
+    expected, magnitude = compute(data, weight), compute(np.abs(data), np.abs(weight))
+    assert found.shape == expected.shape
+    assert np.all(np.abs(found - expected) <= 1e-5 * magnitude + 1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(problem=problems(), target=st.sampled_from(TARGETS))
+def test_conv2d__any_shape__agrees_with_float64(problem: Problem, target: Target):
+    data, weight = problem.arrays(*problem.kernel, problem.inputs, problem.outputs)
+    attributes = {"strides": problem.strides, "padding": problem.padding, "dilation": problem.dilation}
+    layouts = {"data_layout": "NHWC", "kernel_layout": "HWIO"}
+    module = network(lambda x: relax.op.nn.conv2d(x, relax.const(weight), **attributes, **layouts), data.shape)
+    (found,) = run_pipelined(module, target, data)
+    assert_close(found, lambda d, w: reference(problem, d, w, "yxi,io->yxo"), data, weight)
+
+
+@settings(max_examples=40, deadline=None)
+@given(problem=problems(), target=st.sampled_from(TARGETS))
+def test_depthwise_conv2d__any_shape__agrees_with_float64(problem: Problem, target: Target):
+    data, weight = problem.arrays(*problem.kernel, problem.inputs, 1)
+    attributes = {"strides": problem.strides, "padding": problem.padding, "dilation": problem.dilation}
+    layouts = {"data_layout": "NHWC", "kernel_layout": "HWOI", "groups": problem.inputs}
+    module = network(lambda x: relax.op.nn.conv2d(x, relax.const(weight), **attributes, **layouts), data.shape)
+    (found,) = run_pipelined(module, target, data)
+    assert_close(found, lambda d, w: reference(problem, d, w[..., 0], "yxc,c->yxc"), data, weight)
+
+
+@st.composite
+def transposed_problems(draw: st.DrawFn) -> tuple[Problem, Pair]:
+    """A problem and its output padding; the output is a whole number of strides, as our kernel demands."""
+    kernel = draw(st.tuples(st.integers(1, 7), st.integers(1, 7)), label="kernel")
+    strides = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)), label="strides")
+    size = draw(st.tuples(st.integers(1, 9), st.integers(1, 9)), label="size")
+    before = tuple(draw(st.integers(0, k - 1)) for k in kernel)
+    after, extra = [0, 0], [0, 0]
+    for axis in (0, 1):
+        full = (size[axis] - 1) * strides[axis] + kernel[axis] - before[axis]
+        after[axis] = draw(st.integers(0, min(kernel[axis] - 1, full - 1)))
+        excess = (full - after[axis]) % strides[axis]
+        extra[axis] = strides[axis] - excess if excess else 0
+    channels = st.integers(1, 40)
+    return Problem(size, draw(channels), draw(channels), kernel, strides, (*before, *after)), (extra[0], extra[1])
+
+
+@settings(max_examples=40, deadline=None)
+@given(case=transposed_problems(), target=st.sampled_from(TARGETS))
+def test_conv2d_transpose__any_shape__agrees_with_float64(case: tuple[Problem, Pair], target: Target):
+    problem, extra = case
+    data, weight = problem.arrays(problem.inputs, problem.outputs, *problem.kernel)
+    attributes = {"strides": problem.strides, "padding": problem.padding, "output_padding": extra}
+    layouts = {"data_layout": "NHWC", "kernel_layout": "IOHW"}
+    module = network(lambda x: relax.op.nn.conv2d_transpose(x, relax.const(weight), **attributes, **layouts), data.shape)
+    (found,) = run_pipelined(module, target, data)
+    assert_close(found, lambda d, w: transposed_reference(problem, d, w, found.shape[1:3]), data, weight)
+
+
+def hard_swish(value: relax.Expr) -> relax.Expr:
+    gate = relax.op.clip(relax.op.add(value, relax.const(np.float32(3))), 0.0, 6.0)
+    return relax.op.multiply(relax.op.multiply(value, gate), relax.const(np.float32(1 / 6)))
+
+
+RESIDUAL = np.random.default_rng(3).standard_normal((1, 12, 10, 37), dtype="float32")
+BIAS = np.random.default_rng(4).standard_normal(37, dtype="float32")
+EPILOGUES = {
+    # what follows the convolution, in Relax and in NumPy
+    "nothing": (lambda c: c, lambda c: c),
+    "bias": (lambda c: relax.op.add(c, relax.const(BIAS)), lambda c: c + BIAS),
+    "residual": (lambda c: relax.op.add(relax.const(RESIDUAL), c), lambda c: c + RESIDUAL),
+    "relu6": (lambda c: relax.op.clip(c, 0.0, 6.0), lambda c: np.clip(c, 0, 6)),
+    "hard swish": (hard_swish, lambda c: c * np.clip(c + 3, 0, 6) / 6),
+    "bias, relu, residual": (
+        lambda c: relax.op.add(relax.op.nn.relu(relax.op.add(c, relax.const(BIAS))), relax.const(RESIDUAL)),
+        lambda c: np.maximum(c + BIAS, 0) + RESIDUAL,
+    ),
+    "two consumers": (
+        lambda c: relax.op.add(relax.op.nn.relu(c), relax.op.sigmoid(c)),
+        lambda c: np.maximum(c, 0) + 1 / (1 + np.exp(-c)),
+    ),
+    "reshape": (lambda c: relax.op.reshape(c, (1, 120, 37)), lambda c: c.reshape(1, 120, 37)),
+    "mean": (lambda c: relax.op.mean(c, [1, 2]), lambda c: c.mean((1, 2))),
+    "sum over itself shifted": (
+        lambda c: relax.op.add(relax.op.strided_slice(c, [1], [0], [11]), relax.op.strided_slice(c, [1], [1], [12])),
+        lambda c: c[:, :11] + c[:, 1:],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["conv2d", "depthwise", "transposed"])
+def test_epilogues__each_behind_its_own_convolution__agree_with_float64(kind):
+    layouts = {"data_layout": "NHWC", "kernel_layout": {"conv2d": "HWIO", "depthwise": "HWOI", "transposed": "IOHW"}[kind]}
+    problem = Problem((12, 10), 37, 37, (3, 3), padding=(1, 1, 1, 1))
+    shapes = {"conv2d": (3, 3, 37, 37), "depthwise": (3, 3, 37, 1), "transposed": (37, 37, 3, 3)}
+    data, weight = problem.arrays(*shapes[kind])
+    computes = {
+        "conv2d": lambda: reference(problem, data, weight, "yxi,io->yxo"),
+        "depthwise": lambda: reference(problem, data, weight[..., 0], "yxc,c->yxc"),
+        "transposed": lambda: transposed_reference(problem, data, weight, (12, 10)),
+    }
+    expected = computes[kind]()
+    groups = {"groups": 37} if kind == "depthwise" else {}
+    operator = relax.op.nn.conv2d_transpose if kind == "transposed" else relax.op.nn.conv2d
+
+    def build(x: relax.Expr) -> list[relax.Expr]:
+        builder = relax.BlockBuilder.current()
+        # a scaled weight each, or they would be one convolution with many consumers
+        scaled = [relax.const(weight * np.float32(2.0**-i)) for i in range(len(EPILOGUES))]
+        convolved = [builder.emit(operator(x, w, padding=problem.padding, **groups, **layouts)) for w in scaled]
+        return [epilogue(c) for (epilogue, _), c in zip(EPILOGUES.values(), convolved, strict=True)]
+
+    found = run_pipelined(network(build, data.shape), host_target(), data)
+    for i, (name, (_, epilogue)) in enumerate(EPILOGUES.items()):
+        theirs = epilogue(expected * 2.0**-i)
+        np.testing.assert_allclose(found[i], theirs, rtol=0, atol=1e-5 * np.abs(theirs).max(), err_msg=name)
+
+
+EXTENT = st.integers(1, 300)
+LANES_AND_REGISTERS = st.sampled_from([(4, 16), (8, 16), (16, 32), (4, 32)])
+
+
+@given(EXTENT, EXTENT, st.integers(1, 64), LANES_AND_REGISTERS)
+def test_conv2d_tile__any_shape__accumulators_weights_and_an_input_fit_the_registers(height, width, vectors, unit):
+    lanes, registers = unit
+    tile = conv2d_tile(height, width, vectors, lanes, registers)
+    assert tile.rows * tile.columns * tile.vectors + tile.vectors + 1 <= registers
+    assert (height % tile.rows, width % tile.columns, vectors % tile.vectors) == (0, 0, 0)
+    assert tile.lanes == lanes
+
+
+@given(EXTENT, EXTENT, st.integers(1, 7), st.integers(1, 2), LANES_AND_REGISTERS)
+def test_depthwise_tile__any_shape__accumulators_and_a_row_of_inputs_fit_the_registers(
+    height, width, kernel, stride, unit
+):
+    lanes, registers = unit
+    tile = depthwise_tile(height, width, lanes, registers, kernel, stride)
+    assert tile.rows * tile.columns + (tile.columns - 1) * stride + kernel <= registers
+    assert (height % tile.rows, width % tile.columns) == (0, 0)
+    assert (tile.vectors, tile.lanes) == (1, lanes)

@@ -1,0 +1,70 @@
+"""Convolutions become calls of our kernels; what these cannot do is refused in one line, never computed wrongly."""
+
+import numpy as np
+import pytest
+from tvm import relax
+from tvm.ir import Op
+from tvm.tirx import PrimFunc
+
+from tests.native import network, run_pipelined
+from tvmpose.errors import ModelError
+from tvmpose.kernels.isa import VectorISA
+from tvmpose.passes.lower_convolution import LowerConvolution
+from tvmpose.passes.pipeline import run_pipeline
+from tvmpose.targets import host_target
+
+NHWC = {"data_layout": "NHWC", "kernel_layout": "HWIO"}
+IOHW = {"data_layout": "NHWC", "kernel_layout": "IOHW"}
+
+
+def weight(*shape: int) -> relax.Expr:
+    return relax.const(np.random.default_rng(1).standard_normal(shape, dtype="float32"))
+
+
+def test_lower_convolution__each_kind__leaves_no_relax_convolution():
+    def build(x: relax.Expr) -> list[relax.Expr]:
+        return [
+            relax.op.nn.conv2d(x, weight(3, 3, 6, 17), **NHWC),
+            relax.op.nn.conv2d(x, weight(3, 3, 6, 1), groups=6, data_layout="NHWC", kernel_layout="HWOI"),
+            relax.op.nn.conv2d(x, weight(3, 3, 1, 6), groups=6, **NHWC),
+            relax.op.nn.conv2d_transpose(x, weight(6, 5, 2, 2), strides=2, **IOHW),
+        ]
+
+    lowered = LowerConvolution(VectorISA(8, 16))(network(build, (1, 9, 9, 6)))
+    operators = []
+    relax.analysis.post_order_visit(
+        lowered["main"], lambda e: operators.append(e.op) if isinstance(e, relax.Call) else None
+    )
+    assert [op for op in operators if op != Op.get("relax.call_tir")] == []
+    kernels = sorted(v.name_hint for v, f in lowered.functions_items() if isinstance(f, PrimFunc))
+    assert [name.rstrip("0123456789") for name in kernels] == ["conv2d", "conv2d_transpose", "depthwise_conv2d"]
+
+
+def test_pipeline__two_convolutions_of_one_shape__keep_their_own_weights():
+    """Two convolutions of one shape share a kernel, but not their weights."""
+    x = np.random.default_rng(2).standard_normal((1, 1, 5, 8), dtype="float32")
+    first, second = (np.random.default_rng(i).standard_normal((1, 1, 8, 8), dtype="float32") for i in (3, 4))
+
+    def build(v: relax.Expr) -> list[relax.Expr]:
+        return [relax.op.nn.conv2d(v, relax.const(w), **NHWC) for w in (first, second)]
+
+    results = run_pipelined(network(build, x.shape), host_target(), x)
+    for found, w in zip(results, (first, second), strict=True):
+        np.testing.assert_allclose(found, x @ w[0, 0].astype("float64"), rtol=0, atol=1e-5)
+
+
+REFUSED = {
+    "batch of 2": lambda x: relax.op.nn.conv2d(relax.op.concat([x, x], 0), weight(3, 3, 6, 4), **NHWC),
+    "in 2 groups of 6": lambda x: relax.op.nn.conv2d(x, weight(3, 3, 3, 4), groups=2, **NHWC),
+    r"transposed convolution to \(19, 19\)": lambda x: relax.op.nn.conv2d_transpose(
+        x, weight(6, 4, 3, 3), strides=2, **IOHW
+    ),
+    "weights computed at run time": lambda x: relax.op.nn.conv2d(x, relax.op.reshape(x, (3, 3, 6, 9)), **NHWC),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_pipeline__convolution_we_lack__is_refused(message):
+    with pytest.raises(ModelError, match=message.replace("weights computed", "weights are computed")) as caught:
+        run_pipeline(network(REFUSED[message], (1, 9, 9, 6)), host_target().llvm())
+    assert "\n" not in str(caught.value)

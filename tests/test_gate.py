@@ -1,0 +1,173 @@
+"""The gate: what it measures, what it refuses, and that nothing is left behind then."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.sabotage import relu_becomes_tanh
+from tests.tiny import JOINTS, Tiny
+from tvmpose import gate
+from tvmpose.cards import load_card
+from tvmpose.cli.main import main
+from tvmpose.errors import InputError, VerifyError
+from tvmpose.modelspec import TensorSpec
+
+SPEC = TensorSpec("image", (1, 3, 24, 32), "float32")
+
+
+class FixedJudge:
+    """A source model with one answer: joint k's peak in cell (3 + k, 5), of the given height."""
+
+    name = "fixed"
+
+    def __init__(self, height: float = 0.9) -> None:
+        self.maps = np.zeros((1, JOINTS, 24, 32), np.float32)
+        self.maps[0, np.arange(JOINTS), 5, np.arange(JOINTS) + 3] = height
+
+    def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        return [self.maps]
+
+
+class ShiftedPose:
+    """A library whose keypoints are all ``shift`` pixels of the picture to the right of FixedJudge's."""
+
+    def __init__(self, shift: float) -> None:
+        self.shift = shift
+
+    def run_tensors(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        return FixedJudge().run(inputs)
+
+    def __call__(self, picture: np.ndarray, format: str) -> list[SimpleNamespace]:
+        scale = picture.shape[1] / 32
+        x, y = (np.arange(JOINTS) + 3) * scale + self.shift, np.full(JOINTS, 5 * scale)
+        return [SimpleNamespace(keypoints=np.stack([x, y, np.ones(JOINTS)], axis=1))]
+
+
+PICTURES = [("a.png", np.zeros((48, 64, 3), np.uint8)), ("b.png", np.zeros((72, 96, 3), np.uint8))]
+
+
+# What is measured
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.5])
+def test_compare__keypoints_moved_in_the_picture__distance_in_input_pixels(tiny: Tiny, shift: float):
+    found = gate.compare(ShiftedPose(shift), FixedJudge(), load_card(tiny.card), SPEC, PICTURES)
+    assert (found.samples, found.joints) == (2, 2 * JOINTS)
+    assert found.max_px == pytest.approx(shift / 2, abs=1e-6)  # the first picture's scale is 2, the second's 3
+    assert found.tensors_max_relative == 0
+
+
+def test_compare__source_model_sure_of_nothing__asks_for_other_photos(tiny: Tiny):
+    with pytest.raises(InputError, match="finds no joint .* give --samples"):
+        gate.compare(ShiftedPose(0), FixedJudge(height=0.2), load_card(tiny.card), SPEC, PICTURES)
+
+
+def test_compare__one_output_not_a_number__is_not_lost_among_the_others(tiny: Tiny):
+    pose = ShiftedPose(0)
+    pose.run_tensors = lambda inputs: [np.full((1, JOINTS, 24, 32), np.nan, np.float32)]
+    found = gate.compare(pose, FixedJudge(), load_card(tiny.card), SPEC, PICTURES)
+    assert np.isnan(found.tensors_max_relative)
+
+
+def findings(max_px: float, relative: float) -> gate.Findings:
+    return gate.Findings("fixed", 1, JOINTS, max_px, max_px, relative)
+
+
+@pytest.mark.parametrize("max_px", [0.51, float("nan"), float("inf")])
+def test_require_agreement__keypoints_beyond_the_limit__verify_error_with_the_clause(tiny: Tiny, max_px: float):
+    with pytest.raises(VerifyError, match=r"input pixels \(limit 0\.5\); somewhere; --no-verify"):
+        gate.require_agreement(findings(max_px, 0), load_card(tiny.card), iter(["somewhere"]))
+
+
+@pytest.mark.parametrize("relative", [2e-3, float("nan")])
+def test_require_agreement__tensors_beyond_the_limit_without_card__verify_error(relative: float):
+    with pytest.raises(VerifyError, match="somewhere"):
+        gate.require_agreement(findings(0, relative), None, iter(["somewhere"]))
+
+
+def test_require_agreement__within_the_limits__does_not_look_for_the_tensor(tiny: Tiny):
+    gate.require_agreement(findings(0.5, 9), load_card(tiny.card), iter(()))
+    gate.require_agreement(findings(0, 1e-3), None, iter(()))
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((1, 24, 32, 3), "int32"), ((1, 3, 24, 32), "float32")])
+def test_plain_input__red_picture__in_the_layout_and_range_of_the_input(shape: tuple[int, ...], dtype: str):
+    red = np.zeros((9, 7, 3), np.uint8)
+    red[..., 2] = 255
+    tensor = gate.plain_input(TensorSpec("x", shape, dtype), red)
+    assert (tensor.shape, tensor.dtype.name) == (shape, dtype)
+    channels_last = tensor[0] if shape[3] == 3 else tensor[0].transpose(1, 2, 0)
+    np.testing.assert_array_equal(channels_last, np.broadcast_to([255 if dtype == "int32" else 1, 0, 0], (24, 32, 3)))
+
+
+def test_plain_input__input_that_is_no_picture__refused():
+    with pytest.raises(InputError, match="is no picture: give --card, or --no-verify"):
+        gate.plain_input(TensorSpec("x", (1, 10), "float32"), PICTURES[0][1])
+
+
+# The samples
+
+
+def test_read_samples__folder__its_pictures_by_name_and_nothing_else(tmp_path: Path):
+    for name in ("b.PNG", "a.jpg"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((4, 5, 3), np.uint8))
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert [name for name, _ in gate.read_samples(tmp_path, None)] == ["a.jpg", "b.PNG"]
+
+
+def test_read_samples__empty_missing_or_corrupt__named(tmp_path: Path):
+    with pytest.raises(InputError, match="holds no pictures"):
+        gate.read_samples(tmp_path, None)
+    with pytest.raises(InputError, match="not a folder"):
+        gate.read_samples(tmp_path / "nowhere", None)
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(40))
+    with pytest.raises(InputError, match=r"broken\.jpg cannot be decoded"):
+        gate.read_samples(tmp_path, None)
+
+
+# A compiler with a defect
+
+
+def test_compile__wrong_activation__exit_5_the_tensor_s_name_and_nothing_left(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    relu_becomes_tanh(monkeypatch)
+    output = tmp_path / "out" / "bundle"
+    assert main(tiny.arguments(output)) == 5
+    error = capfd.readouterr().err
+    assert error.startswith("tvmpose: error: the library disagrees with onnxruntime") and error.count("\n") == 1
+    assert "the first tensor that diverges is relu (1, 8, 24, 32)" in error
+    assert not output.parent.exists()
+
+
+def test_compile__wrong_activation_over_an_old_bundle__the_old_one_stays(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    output = tmp_path / "bundle"
+    arguments = [part for part in tiny.arguments(output) if part not in ("--card", str(tiny.card))]
+    assert main(arguments) == 0
+    before = {path: path.read_bytes() for path in output.iterdir()}
+    relu_becomes_tanh(monkeypatch)
+    assert main(arguments) == 5
+    assert {path: path.read_bytes() for path in output.iterdir()} == before
+    assert main([*arguments, "--no-verify"]) == 0
+    assert '"not verified"' in (output / "manifest.json").read_text()
+
+
+@pytest.mark.slow
+def test_compile__wrong_operator_in_a_real_model__names_its_first_tensor(
+    data: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    """One row of the TFLite frontend's table computes another operator; blazepose lite is known by its hash."""
+    from tvmpose.frontend import tflite
+
+    monkeypatch.setitem(tflite.OPERATORS, "ADD", tflite.OPERATORS["SUB"])
+    model, output = data / "models" / "pose_landmark_lite.tflite", tmp_path / "bundle"
+    assert main(["compile", str(model), "--samples", str(photos), "-o", str(output)]) == 5
+    error = capfd.readouterr().err
+    assert error.count("\n") == 1 and re.search(r"the first tensor that diverges is \S*add\S* \(1, ", error, re.I)
+    assert not output.exists()
