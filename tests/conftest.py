@@ -1,4 +1,4 @@
-"""Bundles of two kinds: tests/runtime/c/fake_bundle.c behind a real manifest, and real ones, compiled once a session."""
+"""Bundles of two kinds: fake_bundle.c behind a real manifest, and real ones, compiled once a session."""
 
 import os
 import shutil

@@ -170,7 +170,7 @@ def test_compile__cpu_that_is_not_here__verified_on_the_host_and_refused_at_run_
     report = compile_model(options(tiny, output, card=None, target=load_target(str(foreign))))
     assert report.manifest.verification.status == "host-equivalent only"
     assert files(report) == {"libtiny.so", "tvmpose.h", "pose.py", SAMPLE}
-    with pytest.raises(MachineError, match="compiled for instructions that this CPU lacks: .*amx"):
+    with pytest.raises(MachineError, match=r"compiled for instructions that this CPU lacks: .*amx"):
         load(output)
     capfd.readouterr()
     assert main(["run", str(output), str(next(tiny.samples.iterdir()))]) == 6

@@ -62,7 +62,7 @@ def test_compare__keypoints_moved_in_the_picture__distance_in_input_pixels(tiny:
 
 
 def test_compare__source_model_sure_of_nothing__asks_for_other_photos(tiny: Tiny):
-    with pytest.raises(InputError, match="finds no joint .* give --samples"):
+    with pytest.raises(InputError, match=r"of no joint .* give --samples"):
         gate.compare(ShiftedPose(0), FixedJudge(height=0.2), load_card(tiny.card), SPEC, PICTURES)
 
 

@@ -1,7 +1,8 @@
 """A model and a device name in, a bundle out: resolve, import, compile, verify, write."""
 
+import difflib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from tvmpose import __version__, gate
 from tvmpose.cards import Card, card_for_hash, load_card, pull, pull_sample, sha256_of
 from tvmpose.codegen import bundle
 from tvmpose.codegen.library import Library, Progress, compile_library
-from tvmpose.errors import InputError, SetupError
+from tvmpose.errors import InputError, ModelError, SetupError
 from tvmpose.extras import require
 from tvmpose.frontend.source import FORMATS, Source
 from tvmpose.targets import Target, host_target, needed_features
@@ -80,10 +81,12 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
     require("tvm", extra="compiler")
     from tvmpose.codegen.pixels import check_card
 
+    _pass_through_tvm()
+    _check_cpu(options.target)
     bundle.refuse_other_files(options.output.resolve())
     if options.dump:
         _make_dump(options.dump / "build")
-    pictures = gate.read_samples(options.samples, None if options.samples else pull_sample("astronaut")) if options.verify else []
+    pictures = _pictures(options) if options.verify else []
     module, spec = options.source.load()
     judge = options.source.judge() if options.verify else None
     progress("import", f"{options.source.format}, {len(spec.inputs)} in, {len(spec.outputs)} out")
@@ -104,11 +107,33 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
             judged = library if runs_here else build(host_target(), directory / "host")
             findings = _verify(options, judged, judge, spec, pictures)
             progress("verify", _summary(findings))
-            status = "verified" if runs_here else "host-equivalent only"
-            verification = bundle.Verification(status, **vars(findings))
+            verification = bundle.Verification("verified" if runs_here else "host-equivalent only", **vars(findings))
             sample = _sample(options.card, judge, spec, pictures[0][1])
         manifest = _write(options, library, spec, verification, sample)
     return Report(manifest, library, findings)
+
+
+def _pass_through_tvm() -> None:
+    """An exception of a pass of ours comes back from TVM's C++ as a RuntimeError, unless its type is registered."""
+    from tvm_ffi import register_error
+
+    for kind in (KeyboardInterrupt, InputError, ModelError, SetupError):
+        register_error(kind.__name__, kind)
+
+
+def _check_cpu(target: Target) -> None:
+    """TVM takes an unknown CPU for a generic one, and crashes on an unknown architecture: ask LLVM before."""
+    from tvm.target import Target as TvmTarget
+    from tvm.target import codegen
+
+    architecture = target.triple.partition("-")[0]
+    if not any(architecture.startswith(str(known)) for known in codegen.llvm_get_targets()):
+        raise InputError(f"target {target.name}: LLVM knows no architecture {architecture!r} (triple {target.triple})")
+    cpus = map(str, codegen.llvm_get_cpu_archlist(TvmTarget({"kind": "llvm", "mtriple": target.triple})))
+    if target.cpu not in (names := list(cpus)):
+        close = difflib.get_close_matches(target.cpu, names, n=3)
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        raise InputError(f"target {target.name}: LLVM knows no {architecture} CPU {target.cpu!r}{hint}")
 
 
 def _make_dump(folder: Path) -> None:
@@ -116,6 +141,10 @@ def _make_dump(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SetupError(f"--dump {folder.parent}: cannot be made: {error.strerror}") from error
+
+
+def _pictures(options: Options) -> "list[tuple[str, np.ndarray]]":
+    return gate.read_samples(options.samples, None if options.samples else pull_sample("astronaut"))
 
 
 def _verify(
@@ -155,6 +184,7 @@ def _sample(card: Card | None, judge: "Judge", spec: "ModelSpec", picture: "np.n
     scale = min(1.0, max(card.input.width, card.input.height) / max(height, width))
     small = cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
     keypoints = gate.expect(judge, card, spec.inputs[0], small).keypoints
+    assert keypoints is not None  # there is a card
     keypoints[keypoints[:, 2] < gate.SURE_SCORE] = float("nan")
     return bundle.keypoint_sample(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), None, keypoints)
 
@@ -176,6 +206,7 @@ def _write(
         memory=bundle.Memory(library.arena_bytes, library.weight_bytes, library.workspace_bytes),
         tools=library.tools,
         verification=verification,
+        steps=library.steps,
     )
     contents: dict[str, bundle.Content] = {library.path.name: library.path}
     if options.static:

@@ -1,8 +1,8 @@
 """The gate: no bundle is written before the library has been compared, in keypoints, with the source model.
 
-The library that ships runs from pixels to keypoints. Beside it the source model runs in its own runtime, fed and decoded
-by the float64 NumPy reference. What counts is the distance between the two in pixels of the network's input, over the
-joints that the source model itself is sure of.
+The library that ships runs from pixels to keypoints. Beside it the source model runs in its own runtime, fed and
+decoded by the float64 NumPy reference. What counts is the distance between the two in pixels of the network's input,
+over the joints that the source model itself is sure of.
 """
 
 from collections.abc import Iterator, Sequence
@@ -60,13 +60,19 @@ def read_samples(folder: Path | None, fallback: Path | None) -> list[tuple[str, 
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
     if not paths:
         raise InputError(f"--samples {folder}: holds no pictures ({', '.join(sorted(PICTURES))})")
-    pictures = []
-    for path in paths:
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our one line says it
+    return [(path.name, _decode(path)) for path in paths]
+
+
+def _decode(path: Path) -> np.ndarray:
+    cv2 = require("cv2", extra="compiler")
+    try:
         picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if picture is None:
-            raise InputError(f"--samples: {path} cannot be decoded as a picture")
-        pictures.append((path.name, picture))
-    return pictures
+    except cv2.error:  # a header that claims too many pixels
+        picture = None
+    if picture is None:
+        raise InputError(f"--samples: {path} cannot be decoded as a picture")
+    return picture
 
 
 def expect(judge: "Judge", card: "Card | None", spec: "TensorSpec", picture: np.ndarray) -> Expectation:
@@ -136,7 +142,9 @@ def compare(
             distances.append(np.hypot(*offsets.T) / expected.pixels_per_input_pixel)
     joints = np.concatenate(distances) if distances else np.zeros(0)
     if card and not joints.size:
-        raise InputError(f"the source model finds no joint (score {SURE_SCORE}) in any sample: give --samples with people")
+        raise InputError(
+            f"the source model is sure (score {SURE_SCORE}) of no joint in any sample: give --samples with people"
+        )
     worst, p95 = (float(joints.max()), float(np.percentile(joints, 95))) if joints.size else (0.0, 0.0)
     return Findings(judge.name, len(pictures), joints.size, worst, p95, float(np.max(relative)))  # NaN if any is
 

@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tvmpose.cards.strict import build, read_toml
 from tvmpose import content
+from tvmpose.cards.strict import build, read_toml
 from tvmpose.errors import InputError
 
 
@@ -36,7 +36,23 @@ def load_target(name_or_path: str) -> Target:
         path = content.folder("targets") / f"{name_or_path}.toml"
     if not path.is_file():
         raise InputError(f"no target {name_or_path!r}; there are {', '.join(list_targets())}, or give a .toml file")
-    return build(Target, read_toml(path), str(path), name=path.stem)
+    target = build(Target, read_toml(path), str(path), name=path.stem)
+    _refuse_unknown(target, str(path))
+    return target
+
+
+def _refuse_unknown(target: Target, where: str) -> None:
+    """LLVM itself takes an unknown cpu for the plainest one, and crashes at an unknown architecture."""
+    from tvm.target import Target as TvmTarget
+    from tvm.target import codegen
+
+    if not re.match(r"(x86_64|i686|aarch64|armv\w+|riscv64|wasm32)-", target.triple):
+        raise InputError(f"{where}: triple {target.triple!r} is of no architecture that we compile for")
+    known = {str(cpu) for cpu in codegen.llvm_get_cpu_archlist(TvmTarget({"kind": "llvm", "mtriple": target.triple}))}
+    if target.cpu not in known:
+        raise InputError(
+            f"{where}: LLVM knows no cpu {target.cpu!r} for {target.triple}; it knows {', '.join(sorted(known))}"
+        )
 
 
 def list_targets() -> list[str]:

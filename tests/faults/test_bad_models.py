@@ -27,7 +27,9 @@ def assert_refused(arguments: list[object], output: Path, code: int, says: str, 
 
 
 @pytest.mark.parametrize("suffix", [".tflite", ".onnx", ".pt2"])
-@pytest.mark.parametrize("content", [b"", b"hello", bytes(4096), b"\xff" * 4096], ids=["empty", "text", "zeros", "ones"])
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", bytes(4096), b"\xff" * 4096], ids=["empty", "text", "zeros", "ones"]
+)
 def test_compile__not_a_model__named_with_its_format(
     tiny: Tiny, tmp_path: Path, capfd: Capture, suffix: str, content: bytes
 ):
@@ -76,10 +78,24 @@ def test_compile__unsupported_model__names_what_and_where(
 
 def test_compile__onnx_operator_we_lack__named(tiny: Tiny, tmp_path: Path, capfd: Capture):
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 3, 24, 32)) for name in ("image", "out")]
-    graph = helper.make_graph([helper.make_node("Det", ["image"], ["out"], name="odd_one")], "g", values[:1], values[1:])
+    graph = helper.make_graph(
+        [helper.make_node("Det", ["image"], ["out"], name="odd_one")], "g", values[:1], values[1:]
+    )
     model = tmp_path / "odd.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), model)
     assert_refused([model, "--samples", tiny.samples], tmp_path / "out", 4, "Det", capfd)
+
+
+def test_compile__convolution_that_a_pass_refuses__its_reason_comes_through_tvm(
+    tiny: Tiny, tmp_path: Path, capfd: Capture
+):
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 4, 24, 32)) for name in ("image", "out")]
+    weights = helper.make_tensor("w", TensorProto.FLOAT, (4, 2, 1, 1), [1.0] * 8)
+    node = helper.make_node("Conv", ["image", "w"], ["out"], group=2)
+    graph = helper.make_graph([node], "g", values[:1], values[1:], [weights])
+    model = tmp_path / "grouped.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), model)
+    assert_refused([model, "--no-verify"], tmp_path / "out", 4, "2 groups of 4 channels", capfd)
 
 
 # Wrong cards, targets, photos
@@ -102,7 +118,9 @@ def test_compile__option_that_does_not_fit__one_line(
     assert_refused([tiny.model, "--samples", tiny.samples, *option], tmp_path / "out", code, says, capfd)
 
 
-@pytest.mark.parametrize(("content", "says"), [(None, "holds no pictures"), (b"\x89PNG\r\n\x1a\n", "cannot be decoded")])
+@pytest.mark.parametrize(
+    ("content", "says"), [(None, "holds no pictures"), (b"\x89PNG\r\n\x1a\n", "cannot be decoded")]
+)
 def test_compile__samples_without_a_picture__one_line(
     tiny: Tiny, tmp_path: Path, capfd: Capture, content: bytes | None, says: str
 ):
@@ -115,7 +133,7 @@ def test_compile__samples_without_a_picture__one_line(
 
 @pytest.mark.parametrize(("change", "says"), [
     ("color = 'rgb'\n[input]", "unknown key 'color'"),
-    ("[input]\nwidth = 'wide'", "width"),
+    ("[input]\nwidth = 1", "line 13"),
     ("[input", "tiny.toml"),
 ])  # fmt: skip
 def test_compile__faulty_card__names_the_place(tiny: Tiny, tmp_path: Path, capfd: Capture, change: str, says: str):
@@ -123,7 +141,16 @@ def test_compile__faulty_card__names_the_place(tiny: Tiny, tmp_path: Path, capfd
     assert_refused([tiny.model, "--card", tiny.card, "--samples", tiny.samples], tmp_path / "out", 3, says, capfd)
 
 
-def test_compile__target_that_llvm_does_not_know__one_line(tiny: Tiny, tmp_path: Path, capfd: Capture):
+@pytest.mark.parametrize(
+    ("triple", "cpu", "says"),
+    [
+        ("x86_64-linux-gnu", "skylak", "LLVM knows no x86_64 CPU 'skylak'; did you mean skylake"),
+        ("z80-linux-gnu", "z80", "LLVM knows no architecture 'z80'"),
+    ],
+)
+def test_compile__target_that_llvm_does_not_know__one_line(
+    tiny: Tiny, tmp_path: Path, capfd: Capture, triple: str, cpu: str, says: str
+):
     target = tmp_path / "odd.toml"
-    target.write_text('title = "odd"\ntriple = "x86_64-linux-gnu"\ncpu = "z81"\n')
-    assert_refused([tiny.model, "--target", target, "--no-verify"], tmp_path / "out", 3, "z81", capfd)
+    target.write_text(f'title = "odd"\ntriple = "{triple}"\ncpu = "{cpu}"\n')
+    assert_refused([tiny.model, "--target", target, "--no-verify"], tmp_path / "out", 3, says, capfd)

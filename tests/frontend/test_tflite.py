@@ -71,13 +71,13 @@ def ints(*values: int, dtype: str = "int32") -> np.ndarray:
     return np.array(values, dtype)
 
 
-def conv(padding: int, stride: tuple[int, int] = (1, 1), dilation: tuple[int, int] = (1, 1), activation: int = NONE) -> Any:
+def conv(
+    padding: int, stride: tuple[int, int] = (1, 1), dilation: tuple[int, int] = (1, 1), activation: int = NONE
+) -> Any:
     return schema.Conv2DOptionsT(padding, stride[1], stride[0], activation, dilation[1], dilation[0])
 
 
-def depthwise(
-    padding: int, stride: int = 1, multiplier: int = 1, activation: int = NONE, dilation: int = 1
-) -> Any:
+def depthwise(padding: int, stride: int = 1, multiplier: int = 1, activation: int = NONE, dilation: int = 1) -> Any:
     return schema.DepthwiseConv2DOptionsT(padding, stride, stride, multiplier, activation, dilation, dilation)
 
 
@@ -135,7 +135,9 @@ def transposed_conv(activation: int = NONE, padding: int = SAME, stride: tuple[i
     return schema.TransposeConvOptionsT(padding, stride[1], stride[0], activation)
 
 
-def transposed(size: tuple[int, int], kernel: tuple[int, int], data: tuple[int, ...], out: int, *bias: Any, **options: Any) -> Case:
+def transposed(
+    size: tuple[int, int], kernel: tuple[int, int], data: tuple[int, ...], out: int, *bias: Any, **options: Any
+) -> Case:
     output = ints(data[0], *size, out)
     return case(output, weight(out, *kernel, data[3]), data, *bias, options=transposed_conv(**options))
 
@@ -170,7 +172,9 @@ CASES: dict[str, list[Case]] = {
         case((1, 8, 9, 5), weight(16, 3, 3, 5), weight(16), options=conv(SAME, (2, 2), activation=RELU)),
         case((1, 9, 8, 3), weight(4, 5, 2, 3), weight(4), options=conv(SAME, (2, 1), activation=RELU6)),
         case((1, 11, 12, 6), weight(8, 3, 3, 6), weight(8), options=conv(SAME, dilation=(2, 3))),
-        case((1, 11, 12, 6), weight(8, 3, 3, 6), weight(8), options=conv(VALID, dilation=(3, 2), activation=RELU_N1_TO_1)),
+        case(
+            (1, 11, 12, 6), weight(8, 3, 3, 6), weight(8), options=conv(VALID, dilation=(3, 2), activation=RELU_N1_TO_1)
+        ),
         case((1, 6, 6, 64), weight(33, 1, 1, 64), weight(33), options=conv(SAME)),
         case((1, 3, 3, 2), weight(2, 5, 5, 2), weight(2), options=conv(SAME, (3, 3))),
         case((1, 1, 1, 9), weight(1, 1, 1, 9), weight(1), options=conv(VALID)),
@@ -448,7 +452,9 @@ def test_load__buffers_behind_the_flatbuffer__are_read(tmp_path):
     assert load(external)[0].script(show_meta=True) == load(inline)[0].script(show_meta=True)
 
 
-@pytest.mark.parametrize("content", [b"", b"TFL3", b"not a model at all", bytes(1000), b"\x1c\0\0\0TFL3", b"PK\3\4TFL3" * 9])
+@pytest.mark.parametrize(
+    "content", [b"", b"TFL3", b"not a model at all", bytes(1000), b"\x1c\0\0\0TFL3", b"PK\3\4TFL3" * 9]
+)
 def test_load__something_else__is_refused(tmp_path, content):
     assert "model.tflite is" in refusal(written(tmp_path, content))
 
@@ -481,7 +487,9 @@ def test_load__flipped_bits__are_refused_or_harmless(tmp_path):
 
 
 @pytest.mark.parametrize("index", [-7, -1, 99, 2**31 - 1])
-@pytest.mark.parametrize("place", ["graph input", "graph output", "operator input", "operator output", "buffer", "code"])
+@pytest.mark.parametrize(
+    "place", ["graph input", "graph output", "operator input", "operator output", "buffer", "code"]
+)
 def test_load__wild_index__is_refused(tmp_path, place, index):
     builder = TFLiteBuilder()
     add_case(builder, "SUB", case((2, 3), weight(3), options=schema.SubOptionsT()))

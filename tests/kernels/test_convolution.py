@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tvm import relax
 
 from tests.native import network, run_pipelined
-from tvmpose.kernels.convolution import conv2d_tile, depthwise_tile
+from tvmpose.kernels.convolution_schedule import conv2d_tile, depthwise_tile
 from tvmpose.targets import Target, host_target, load_target, needed_features
 
 Pair = tuple[int, int]
@@ -43,7 +43,9 @@ def problems(draw: st.DrawFn) -> Problem:
     kernel = draw(st.tuples(st.integers(1, 7), st.integers(1, 7)), label="kernel")
     dilation = draw(st.sampled_from([(1, 1), (1, 1), (2, 1), (2, 3)]), label="dilation")
     padding = draw(st.tuples(*[st.integers(0, 3)] * 4), label="padding")
-    needed = [(k - 1) * d + 1 - before - after for k, d, before, after in zip(kernel, dilation, padding[:2], padding[2:])]
+    needed = [
+        (k - 1) * d + 1 - before - after for k, d, before, after in zip(kernel, dilation, padding[:2], padding[2:])
+    ]
     size = tuple(max(1, n) + draw(st.integers(0, 17)) for n in needed)
     strides = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)), label="strides")
     channels = st.integers(1, 70)
@@ -128,7 +130,9 @@ def test_conv2d_transpose__any_shape__agrees_with_float64(case: tuple[Problem, P
     data, weight = problem.arrays(problem.inputs, problem.outputs, *problem.kernel)
     attributes = {"strides": problem.strides, "padding": problem.padding, "output_padding": extra}
     layouts = {"data_layout": "NHWC", "kernel_layout": "IOHW"}
-    module = network(lambda x: relax.op.nn.conv2d_transpose(x, relax.const(weight), **attributes, **layouts), data.shape)
+    module = network(
+        lambda x: relax.op.nn.conv2d_transpose(x, relax.const(weight), **attributes, **layouts), data.shape
+    )
     (found,) = run_pipelined(module, target, data)
     assert_close(found, lambda d, w: transposed_reference(problem, d, w, found.shape[1:3]), data, weight)
 
@@ -166,7 +170,10 @@ EPILOGUES = {
 
 @pytest.mark.parametrize("kind", ["conv2d", "depthwise", "transposed"])
 def test_epilogues__each_behind_its_own_convolution__agree_with_float64(kind):
-    layouts = {"data_layout": "NHWC", "kernel_layout": {"conv2d": "HWIO", "depthwise": "HWOI", "transposed": "IOHW"}[kind]}
+    layouts = {
+        "data_layout": "NHWC",
+        "kernel_layout": {"conv2d": "HWIO", "depthwise": "HWOI", "transposed": "IOHW"}[kind],
+    }
     problem = Problem((12, 10), 37, 37, (3, 3), padding=(1, 1, 1, 1))
     shapes = {"conv2d": (3, 3, 37, 37), "depthwise": (3, 3, 37, 1), "transposed": (37, 37, 3, 3)}
     data, weight = problem.arrays(*shapes[kind])

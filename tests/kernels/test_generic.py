@@ -38,7 +38,11 @@ GRID = RANDOM.permutation(23 * 29 * 17).reshape(ODD).astype("float32")  # no two
 OPERATORS = {
     # in Relax, in NumPy, shape
     "max pooling": (lambda x: R.nn.max_pool2d(x, 3, 2, layout="NHWC"), lambda x: windows(x, 3, 2).max((-1, -2)), BIG),
-    "average pooling": (lambda x: R.nn.avg_pool2d(x, 2, 2, layout="NHWC"), lambda x: windows(x, 2, 2).mean((-1, -2)), ODD),
+    "average pooling": (
+        lambda x: R.nn.avg_pool2d(x, 2, 2, layout="NHWC"),
+        lambda x: windows(x, 2, 2).mean((-1, -2)),
+        ODD,
+    ),
     "enlarging": (lambda x: linear(x, 48, 62), lambda x: resized(x, 62, 48), BIG),
     "resizing by an odd factor": (lambda x: linear(x, 31, 40), lambda x: resized(x, 40, 31), ODD),
     "softmax": (R.nn.softmax, softmax, BIG),
@@ -47,9 +51,17 @@ OPERATORS = {
     "mean over channels": (lambda x: R.mean(x, [3], True), lambda x: x.mean(3, keepdims=True), ODD),
     "mean of all": (lambda x: R.mean(x), lambda x: x.mean(), BIG),
     "maximum of all": (lambda x: R.max(x), lambda x: x.max(), ODD),
-    "concatenation": (lambda x: R.concat([x, R.nn.relu(x)], 3), lambda x: np.concatenate([x, np.maximum(x, 0)], 3), ODD),
+    "concatenation": (
+        lambda x: R.concat([x, R.nn.relu(x)], 3),
+        lambda x: np.concatenate([x, np.maximum(x, 0)], 3),
+        ODD,
+    ),
     "transpose": (lambda x: R.permute_dims(x, [0, 3, 1, 2]), lambda x: x.transpose(0, 3, 1, 2), ODD),
-    "padding": (lambda x: R.nn.pad(x, [0, 0, 1, 2, 3, 0, 0, 1]), lambda x: np.pad(x, [(0, 0), (1, 2), (3, 0), (0, 1)]), BIG),
+    "padding": (
+        lambda x: R.nn.pad(x, [0, 0, 1, 2, 3, 0, 0, 1]),
+        lambda x: np.pad(x, [(0, 0), (1, 2), (3, 0), (0, 1)]),
+        BIG,
+    ),
     "elementwise chain": (lambda x: R.exp(R.negative(R.abs(R.add(x, x)))), lambda x: np.exp(-np.abs(x + x)), ODD),
     "broadcasting product": (
         lambda x: R.multiply(x, R.sigmoid(R.mean(x, [1, 2], True))),

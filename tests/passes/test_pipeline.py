@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from math import prod
 from pathlib import Path
 
@@ -23,11 +24,20 @@ DATA = os.environ.get("TVMPOSE_DATA")
 needs_data = pytest.mark.skipif(DATA is None, reason="TVMPOSE_DATA is not set")
 ROOT = Path(__file__).parents[2]
 NETS = {
-    "blazepose-lite": lambda: Source(Path(DATA, "models", "pose_landmark_lite.tflite")),
-    "cpm": lambda: Source(Path(DATA, "models", "edvardhua_cpm_192.tflite")),
-    "movenet-lightning": lambda: Source(Path(DATA, "models", "movenet-lightning.onnx")),
-    "mobilenetv2-deconv": lambda: Source(ROOT / "models" / "mobilenetv2-deconv" / "net.py", (1, 3, 256, 192)),
+    # each for another instruction set
+    "blazepose-lite": (lambda: Source(Path(DATA, "models", "pose_landmark_lite.tflite")), "x86-64-v3"),
+    "cpm": (lambda: Source(Path(DATA, "models", "edvardhua_cpm_192.tflite")), "x86-64-v2"),
+    "movenet-lightning": (lambda: Source(Path(DATA, "models", "movenet-lightning.onnx")), "x86-64-v4"),
+    "mobilenetv2-deconv": (
+        lambda: Source(ROOT / "models" / "mobilenetv2-deconv" / "net.py", (1, 3, 256, 192)),
+        "host",
+    ),
 }
+
+
+def calls(module: IRModule) -> list[relax.Call]:
+    values = [binding.value for block in module["main"].body.blocks for binding in block.bindings]
+    return [v for v in values if isinstance(v, relax.Call) and v.op == Op.get("relax.call_tir")]
 
 
 def loop_nests(function: PrimFunc) -> Iterator[tuple[bool, int, set[int]]]:
@@ -43,13 +53,18 @@ def kernels(module: IRModule) -> dict[str, PrimFunc]:
     return {v.name_hint: f for v, f in module.functions_items() if isinstance(f, PrimFunc)}
 
 
+@cache
+def compiled(net: str) -> IRModule:
+    source, target = NETS[net]
+    return run_pipeline(source().load()[0], load_target(target).llvm())
+
+
 @needs_data
-@pytest.mark.parametrize("target", ["x86-64-v3", "host"])
 @pytest.mark.parametrize("net", NETS)
-def test_pipeline__real_model__every_kernel_worth_it_is_parallel_and_every_convolution_vectorized(net, target):
-    module = run_pipeline(NETS[net]().load()[0], load_target(target).llvm())
-    assert len(kernels(module)) > 10
-    for name, function in kernels(module).items():
+def test_pipeline__real_model__every_kernel_worth_it_is_parallel_and_every_convolution_vectorized(net):
+    functions = kernels(compiled(net))
+    assert len(functions) > 10
+    for name, function in functions.items():
         for convolution, iterations, kinds in loop_nests(function):
             if iterations > PARALLEL_WORK:
                 assert ForKind.PARALLEL in kinds, (name, function.script())
@@ -60,17 +75,12 @@ def test_pipeline__real_model__every_kernel_worth_it_is_parallel_and_every_convo
 @needs_data
 @pytest.mark.parametrize("net", NETS)
 def test_pipeline__real_model__main_is_a_straight_line_of_calls_and_reshapes(net):
-    module = run_pipeline(NETS[net]().load()[0], load_target("x86-64-v3").llvm())
+    module = compiled(net)
     allowed = {Op.get("relax.call_tir"), Op.get("relax.reshape")}
     bindings = [binding for block in module["main"].body.blocks for binding in block.bindings]
     for value in (binding.value for binding in bindings):
         assert not isinstance(value, relax.Call) or value.op in allowed, value
     assert {value.args[0].name_hint for value in calls(module)} == set(kernels(module))
-
-
-def calls(module: IRModule) -> list[relax.Call]:
-    values = [binding.value for block in module["main"].body.blocks for binding in block.bindings]
-    return [v for v in values if isinstance(v, relax.Call) and v.op == Op.get("relax.call_tir")]
 
 
 def inverted_residual(x: relax.Expr) -> relax.Expr:

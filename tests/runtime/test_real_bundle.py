@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 
 from tests.conftest import CLEAR_PHOTOS, Compile, Compiled
-from tests.runtime.conftest import CSRC, Builder, run
+from tests.runtime.conftest import Builder, run
 from tests.runtime.test_csrc import ADDRESS, EXAMPLE, linux, without_random_addresses
+from tests.tiny import Tiny
 from tvmpose.baselines.judge import Judge, open_judge
+from tvmpose.compile import compile_model, resolve
 from tvmpose.runtime import load
 from tvmpose.runtime.pose import open_library
+from tvmpose.targets import load_target
 
 SIZE = 256  # of the network's input, both ways
 
@@ -148,14 +151,29 @@ def test_handles__four_at_once_on_a_real_bundle__no_race(build: Builder, blazepo
     assert run(*without_random_addresses(program)) == "ok\n"
 
 
+# valgrind, which knows no AVX-512 and takes eight seconds for a frame of BlazePose
+
+VALGRIND = ["valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full", "--show-leak-kinds=all"]
+valgrind = pytest.mark.skipif(not shutil.which("valgrind"), reason="valgrind is not installed")
+
+
+@valgrind
+def test_api__small_bundle_without_avx512_under_valgrind__no_report(build: Builder, tiny: Tiny, tmp_path: Path):
+    settings = {"card": str(tiny.card), "target": load_target("x86-64-v3"), "samples": tiny.samples}
+    options = resolve(str(tiny.model), output=tmp_path / "bundle", dump=tmp_path, **settings)
+    bundle = Compiled(tmp_path / "bundle", tmp_path / "build", options.card, compile_model(options))
+    program = build("test_api.c", *own_c(bundle), "-DPOSE_API=tiny_tvmpose")
+    assert run(*VALGRIND, "--errors-for-leak-kinds=all", program) == "ok\n"
+
+
+@valgrind
 @pytest.mark.slow
-def test_api__real_bundle_without_avx512_under_valgrind__no_report(build: Builder, compiled: Compile):
-    if not shutil.which("valgrind"):
-        pytest.skip("valgrind is not installed")
+def test_example__real_bundle_without_avx512_under_valgrind__same_keypoints_and_no_report(
+    build: Builder, compiled: Compile, ppms: list[Path]
+):
     bundle = compiled("pose_landmark_lite.tflite", "blazepose-lite", target="x86-64-v3")
-    program = build("test_api.c", *own_c(bundle), f"-DPOSE_API={bundle.name}_tvmpose")
-    options = ["--error-exitcode=9", "--leak-check=full", "--show-leak-kinds=all", "--errors-for-leak-kinds=all"]
-    assert run("valgrind", "--quiet", *options, program) == "ok\n"
+    program = build(EXAMPLE, *own_c(bundle), f"-DPOSE={bundle.name}_tvmpose")
+    assert_prints_the_same([*VALGRIND, "--errors-for-leak-kinds=all", program], bundle, ppms[:2])
 
 
 # Guard bands
@@ -166,9 +184,7 @@ def guarded(compiled: Compile) -> Compiled:
     return compiled("pose_landmark_lite.tflite", "blazepose-lite", guard_bytes=256)
 
 
-def test_guards__every_kernel_on_several_photos__hold(
-    guarded: Compiled, blazepose_lite: Compiled, ppms: list[Path]
-):
+def test_guards__every_kernel_on_several_photos__hold(guarded: Compiled, blazepose_lite: Compiled, ppms: list[Path]):
     with load(guarded.bundle) as checked, load(blazepose_lite.bundle) as plain:
         assert checked.info.arena_bytes > plain.info.arena_bytes
         for path in ppms:

@@ -12,18 +12,34 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         help="compile a model into a bundle: one native library that takes pixels and returns keypoints",
         description="Compile a model into a bundle for one target, verified against the source model's own runtime.",
     )
-    parser.add_argument("model", metavar="MODEL|FILE", help="a name of `tvmpose models`, or a .tflite, .onnx or .pt2 file")
+    parser.add_argument(
+        "model", metavar="MODEL|FILE", help="a name of `tvmpose models`, or a .tflite, .onnx or .pt2 file"
+    )
     parser.add_argument("--card", metavar="CARD", help="model card of a FILE: a name, or a .toml file")
     parser.add_argument("--target", default="host", metavar="TARGET", help="device to compile for (default: host)")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="bundle folder (default: the model's name)")
     parser.add_argument("--samples", type=Path, metavar="DIR", help="photos to verify with (default: the sample photo)")
-    parser.add_argument("--no-verify", action="store_true", help="do not compare with the source model; the manifest says so")
-    parser.add_argument("--static", action="store_true", help="add libNAME.a, to link into a program")
-    parser.add_argument("--dump", type=Path, metavar="DIR", help="write the IR after each phase and the generated C here")
     parser.add_argument(
-        "--guard-bytes", type=int, default=0, metavar="N", help="check that no kernel writes outside its tensors (slow)"
+        "--no-verify", action="store_true", help="do not compare with the source model; the manifest says so"
+    )
+    parser.add_argument("--static", action="store_true", help="add libNAME.a, to link into a program")
+    parser.add_argument(
+        "--dump", type=Path, metavar="DIR", help="write the IR after each phase and the generated C here"
+    )
+    parser.add_argument(
+        "--guard-bytes",
+        type=_guard_bytes,
+        default=0,
+        metavar="N",
+        help="check that no kernel writes outside its tensors (slow)",
     )
     parser.set_defaults(run=run)
+
+
+def _guard_bytes(text: str) -> int:
+    if not 0 <= int(text) <= 1 << 20:
+        raise argparse.ArgumentTypeError(f"{text}: must be 0 to {1 << 20}")
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:

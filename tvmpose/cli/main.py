@@ -18,7 +18,7 @@ from tvmpose.errors import SetupError, TvmposeError
 VERBS = ("models", "pull", "compile", "run")
 
 # What the machine lacks, as opposed to what is wrong with us.
-_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 _SIGPIPE_CODE, _INTERRUPT_CODE = 141, 130  # as a shell reports a program that died of the signal
 
 

@@ -72,6 +72,15 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One kernel call of the network: what it has to do, so that a profile can tell how close it comes to a limit."""
+
+    name: str
+    multiply_adds: int
+    bytes: int  # of all arguments, each counted once
+
+
+@dataclass(frozen=True)
 class Check:
     """How far ``pose.py --check`` may be off: pixels of the sample image; without a card a share of each maximum."""
 
@@ -115,6 +124,7 @@ class Manifest:
     tools: Mapping[str, str]  # what built it: name and version
     verification: Verification
     check: Check = Check()
+    steps: tuple[Step, ...] = ()  # between warp and decode, in order
     created: str = ""  # UTC, ISO 8601
     files: Mapping[str, FileEntry] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION

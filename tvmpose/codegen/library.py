@@ -1,17 +1,20 @@
 """One model, one target, one library: passes, memory plan, kernels, C, link."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvmpose import __version__
+from tvmpose.codegen.bundle import Step
 from tvmpose.targets import Target, checked_features, needed_features
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
+    from tvm.tirx import PrimFunc
 
     from tvmpose.cards.card import Card
+    from tvmpose.codegen.plan import Plan
     from tvmpose.modelspec import ModelSpec
 
 Progress = Callable[[str, str], None]
@@ -31,6 +34,7 @@ class Library:
     calls: int
     cpu_features: tuple[str, ...]
     tools: dict[str, str]
+    steps: tuple[Step, ...]
 
 
 def compile_library(
@@ -95,7 +99,15 @@ def compile_library(
         len(plan.calls),
         tuple(sorted(features)),
         _tool_versions(toolchain.version()),
+        _steps(plan, functions),
     )
+
+
+def _steps(plan: "Plan", functions: "Mapping[str, PrimFunc]") -> tuple[Step, ...]:
+    from tvmpose.kernels.cost import kernel_cost
+
+    costs = {kernel: kernel_cost(functions[kernel]) for kernel in {call.kernel for call in plan.calls}}
+    return tuple(Step(call.kernel, costs[call.kernel].multiply_adds, costs[call.kernel].bytes) for call in plan.calls)
 
 
 def _tool_versions(compiler: str) -> dict[str, str]:

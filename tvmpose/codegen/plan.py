@@ -100,7 +100,7 @@ class Plan:
         """
         placed: list[Storage] = []
         for storage in sorted(self.storages, key=lambda s: -s.bytes):
-            offset = guard_bytes
+            offset = _aligned(guard_bytes)
             rivals = (
                 other  # a guard band must stay untouched for ever, so with bands nothing shares memory
                 for other in placed

@@ -2,6 +2,7 @@
 
 import importlib.util
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ RUNTIME_SOURCES = Path(__file__).parent.parent / "runtime" / "csrc"
 # The glue is built for the baseline of the architecture, so that it can still say that the CPU lacks something.
 _FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-fPIC", "-fvisibility=hidden", "-pthread")
 
+_TELLING = re.compile("error|undefined|cannot|failed", re.IGNORECASE)  # what a compiler's or linker's reason contains
+
 _WEIGHTS = """\
     .section .rodata.{name}_weights, "a"
     .balign 64
@@ -23,7 +26,7 @@ _WEIGHTS = """\
     .hidden {name}_weights
 {name}_weights:
     .incbin "weights.bin"
-    .section .note.GNU-stack, "", {progbits}
+    .section .note.GNU-stack, "", %progbits
 """
 
 
@@ -40,7 +43,7 @@ class Toolchain:
 
 def toolchain_for(target: Target) -> Toolchain:
     """The system's cc and ar for this machine where there are any, else zig's. Raises SetupError where there is neither."""
-    here = target.triple.startswith(f"{platform.machine()}-linux") and sys.platform == "linux"
+    here = target.triple == f"{platform.machine()}-linux-gnu" and platform.libc_ver()[0] == "glibc"
     if here and shutil.which("cc") and shutil.which("ar"):
         return Toolchain(("cc",), ("ar",))
     if importlib.util.find_spec("ziglang") is None:
@@ -54,8 +57,7 @@ def build_library(directory: Path, name: str, toolchain: Toolchain, extra_flags:
 
     extra_flags go to every C compilation and to the link, as -fsanitize=address does.
     """
-    progbits = "%progbits" if "arm" in " ".join(toolchain.cc) else "@progbits"
-    (directory / "weights.s").write_text(_WEIGHTS.format(name=name, progbits=progbits))
+    (directory / "weights.s").write_text(_WEIGHTS.format(name=name))
     (directory / "exports.map").write_text(f"{{ global: {name}_tvmpose; local: *; }};\n")
     library, archive = f"lib{name}.so", f"lib{name}.a"
     include = f"-I{RUNTIME_SOURCES}"
@@ -76,6 +78,7 @@ def _run(command: tuple[str, ...], directory: Path) -> str:
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True)
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines()
-        reason = next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "no message")
+        telling = (line for line in lines if _TELLING.search(line) and not line.startswith("collect2:"))
+        reason = next(telling, lines[-1] if lines else "no message")
         raise SetupError(f"{' '.join(command[:4])} ... failed with exit code {done.returncode}: {reason}")
     return done.stdout

@@ -47,9 +47,10 @@ class Source:
             from tvmpose.frontend import onnx
 
             return onnx.load(self.path, outputs=outputs)
+        program = self.program  # first: it says so where torch is not installed
         from tvmpose.frontend.torch import from_program
 
-        return from_program(self.program, outputs=outputs)
+        return from_program(program, outputs=outputs)
 
     def tensor_names(self) -> list[str]:
         """The float tensors that the model computes, in order: what load and the judge can both return."""
@@ -61,9 +62,10 @@ class Source:
             from tvmpose.frontend import onnx
 
             return onnx.tensor_names(self.path)
+        program = self.program
         from tvmpose.frontend.torch import tensor_names
 
-        return tensor_names(self.program)
+        return tensor_names(program)
 
     def judge(self, threads: int = 1) -> "Judge":
         """The source runtime with the model loaded. Raises SetupError where the runtime is not installed."""

@@ -144,7 +144,9 @@ class _Importer:
         for index, tensor in enumerate(self.tensors):
             quantization = tensor.Quantization()
             if quantization is not None and quantization.ScaleLength() and self.spec(index).dtype != "float32":
-                raise ModelError(f"{self.path} is quantized (tensor {self.spec(index).name}); float models only for now")
+                raise ModelError(
+                    f"{self.path} is quantized (tensor {self.spec(index).name}); float models only for now"
+                )
 
     def operator_name(self, operator: tflite.Operator) -> str:
         code = _entry(self.model.OperatorCodes, self.model.OperatorCodesLength(), operator.OpcodeIndex())

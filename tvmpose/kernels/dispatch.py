@@ -3,14 +3,15 @@
 from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
 
-from tvmpose.kernels import convolution, generic
+from tvmpose.kernels import convolution_schedule, generic
+from tvmpose.kernels.convolution import TEMPLATE
 from tvmpose.kernels.isa import VectorISA
 
 _TEMPLATES = {
-    "conv2d": convolution.schedule_conv2d,
-    "conv2d_transpose": convolution.schedule_conv2d_transpose,
-    "depthwise_conv2d": convolution.schedule_depthwise_conv2d,
-    "planar_conv2d": convolution.schedule_planar_conv2d,
+    "conv2d": convolution_schedule.schedule_conv2d,
+    "conv2d_transpose": convolution_schedule.schedule_conv2d_transpose,
+    "depthwise_conv2d": convolution_schedule.schedule_depthwise_conv2d,
+    "planar_conv2d": convolution_schedule.schedule_planar_conv2d,
 }
 
 
@@ -19,7 +20,7 @@ def schedule_kernel(function: PrimFunc, isa: VectorISA) -> PrimFunc:
     schedule = Schedule(function)
     root = schedule.get_sblock("root")
     for block in schedule.get_child_blocks(root):
-        template = schedule.get(block).annotations.get(convolution.TEMPLATE)
+        template = schedule.get(block).annotations.get(TEMPLATE)
         if template is not None:
             _TEMPLATES[str(template)](schedule, block, isa)
             break
