@@ -1,6 +1,5 @@
 """A model and a device name in, a bundle out: resolve, import, compile, verify, write."""
 
-import difflib
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -82,7 +81,6 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
     from tvmpose.codegen.pixels import check_card
 
     _pass_through_tvm()
-    _check_cpu(options.target)
     bundle.refuse_other_files(options.output.resolve())
     if options.dump:
         _make_dump(options.dump / "build")
@@ -97,8 +95,17 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
 
         def build(target: Target, folder: Path) -> Library:
             folder.mkdir(exist_ok=True)
-            settings = {"progress": progress, "dump": options.dump, "guard_bytes": options.guard_bytes}
-            return compile_library(module, spec, options.card, target, options.name, folder, **settings)
+            return compile_library(
+                module,
+                spec,
+                options.card,
+                target,
+                options.name,
+                folder,
+                progress=progress,
+                dump=options.dump,
+                guard_bytes=options.guard_bytes,
+            )
 
         library = build(options.target, directory)
         verification, findings, sample = bundle.Verification("not verified"), None, None
@@ -119,21 +126,6 @@ def _pass_through_tvm() -> None:
 
     for kind in (KeyboardInterrupt, InputError, ModelError, SetupError):
         register_error(kind.__name__, kind)
-
-
-def _check_cpu(target: Target) -> None:
-    """TVM takes an unknown CPU for a generic one, and crashes on an unknown architecture: ask LLVM before."""
-    from tvm.target import Target as TvmTarget
-    from tvm.target import codegen
-
-    architecture = target.triple.partition("-")[0]
-    if not any(architecture.startswith(str(known)) for known in codegen.llvm_get_targets()):
-        raise InputError(f"target {target.name}: LLVM knows no architecture {architecture!r} (triple {target.triple})")
-    cpus = map(str, codegen.llvm_get_cpu_archlist(TvmTarget({"kind": "llvm", "mtriple": target.triple})))
-    if target.cpu not in (names := list(cpus)):
-        close = difflib.get_close_matches(target.cpu, names, n=3)
-        hint = f"; did you mean {' or '.join(close)}?" if close else ""
-        raise InputError(f"target {target.name}: LLVM knows no {architecture} CPU {target.cpu!r}{hint}")
 
 
 def _make_dump(folder: Path) -> None:

@@ -84,9 +84,8 @@ def expect(judge: "Judge", card: "Card | None", spec: "TensorSpec", picture: np.
     matrix = reference.box_matrix(None, (picture.shape[1], picture.shape[0]), size, card.crop.padding, half)
     tensor = _network_input(card, spec, picture, matrix)
     outputs = judge.run([tensor])
-    names = card.keypoints.keypoints
-    decode = {"num_keypoints": len(names), "input_size": size, "half_pixel": half}
-    keypoints, _ = reference.decode(card.head, outputs, matrix, **decode)
+    count = len(card.keypoints.keypoints)
+    keypoints, _ = reference.decode(card.head, outputs, matrix, num_keypoints=count, input_size=size, half_pixel=half)
     scale = float(np.hypot(matrix[0], matrix[3]))
     return Expectation(outputs, keypoints, tensor, scale)
 

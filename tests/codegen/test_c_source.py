@@ -80,20 +80,22 @@ def test_library_source__network_without_kernels__compiles_without_a_warning(tmp
 
 PROBE = """
 #include <stdio.h>
-static void text(const char *s, unsigned long long n) { (void)n; for (; *s; ++s) printf("%02x", (unsigned char)*s); }
-int32_t __tvm_ffi_net_conv2d(void *a, const TVMFFIAny *b, int32_t c, TVMFFIAny *d) { (void)a, (void)b, (void)d; return c; }
-int32_t __tvm_ffi_net_fused_add(void *a, const TVMFFIAny *b, int32_t c, TVMFFIAny *d) { (void)a, (void)b, (void)d; return c; }
+#define KERNEL(name) \\
+  int32_t name(void *a, const TVMFFIAny *b, int32_t c, TVMFFIAny *d) { (void)a, (void)b, (void)d; return c; }
+KERNEL(__tvm_ffi_net_conv2d)
+KERNEL(__tvm_ffi_net_fused_add)
 const uint8_t net_weights[1] = {0};
 int main(void) {
   for (int i = 0; i < model.num_tensors; ++i) {
     const tvmpose_tensor *t = &tensors[i];
-    text(t->info.name, 0);
+    for (const char *s = t->info.name; *s; ++s) printf("%02x", (unsigned char)*s);
     printf(",%d,%d,%d,%llu,%d,%llu", t->info.ndim, t->info.dtype_code, t->info.dtype_bits,
            (unsigned long long)t->info.bytes, t->where, (unsigned long long)t->offset);
     for (int k = 0; k < t->info.ndim; ++k) printf(",%lld", (long long)t->info.shape[k]);
     puts("");
   }
-  printf("%llx %llu %u\\n", (unsigned long long)model.cpu_features, (unsigned long long)model.workspace_bytes, model.guard_bytes);
+  printf("%llx ", (unsigned long long)model.cpu_features);
+  printf("%llu %u\\n", (unsigned long long)model.workspace_bytes, model.guard_bytes);
   return 0;
 }
 """

@@ -109,13 +109,19 @@ static void *allocate(int a, int b, uint64_t bytes, int c, int d) {{
   if (used > peak) peak = used;
   return piece;
 }}
-static int release(int a, int b, void *piece) {{ (void)a, (void)b; used = (uint64_t)((char *)piece - scratch); return 0; }}
+static int release(int a, int b, void *piece) {{
+  (void)a, (void)b;
+  used = (uint64_t)((char *)piece - scratch);
+  return 0;
+}}
 static int launch(task body, void *closure, int count) {{
   environment whole = {{NULL, count > 0 ? count : 1}};
   for (int i = 0; i < whole.num_tasks; ++i) if (body(i, &whole, closure)) return -1;
   return 0;
 }}
-HIDDEN void alpha_TVMFFIErrorSetRaisedFromCStrParts(const char *k, const char **p, int32_t n) {{ (void)k, (void)p, (void)n; }}
+HIDDEN void alpha_TVMFFIErrorSetRaisedFromCStrParts(const char *k, const char **p, int32_t n) {{
+  (void)k, (void)p, (void)n;
+}}
 HIDDEN void alpha_TVMFFIErrorSetRaisedFromCStr(const char *k, const char *t) {{ (void)k, (void)t; }}
 HIDDEN void *(*const alpha___TVMBackendAllocWorkspace)(int, int, uint64_t, int, int) = allocate;
 HIDDEN int (*const alpha___TVMBackendFreeWorkspace)(int, int, void *) = release;

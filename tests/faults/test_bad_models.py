@@ -95,7 +95,10 @@ def test_compile__convolution_that_a_pass_refuses__its_reason_comes_through_tvm(
     graph = helper.make_graph([node], "g", values[:1], values[1:], [weights])
     model = tmp_path / "grouped.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), model)
-    assert_refused([model, "--no-verify"], tmp_path / "out", 4, "2 groups of 4 channels", capfd)
+    assert main(["compile", str(model), "--no-verify", "-o", str(tmp_path / "out")]) == 4
+    *_, line = capfd.readouterr().err.splitlines()  # TVM's own remark on the abandoned pass stands before it
+    assert line.startswith("tvmpose: error: ") and "2 groups of 4 channels" in line
+    assert not (tmp_path / "out").exists()
 
 
 # Wrong cards, targets, photos
@@ -144,8 +147,8 @@ def test_compile__faulty_card__names_the_place(tiny: Tiny, tmp_path: Path, capfd
 @pytest.mark.parametrize(
     ("triple", "cpu", "says"),
     [
-        ("x86_64-linux-gnu", "skylak", "LLVM knows no x86_64 CPU 'skylak'; did you mean skylake"),
-        ("z80-linux-gnu", "z80", "LLVM knows no architecture 'z80'"),
+        ("x86_64-linux-gnu", "skylak", "LLVM knows no cpu 'skylak'"),
+        ("z80-linux-gnu", "z80", "triple 'z80-linux-gnu' is of no architecture"),
     ],
 )
 def test_compile__target_that_llvm_does_not_know__one_line(

@@ -43,9 +43,7 @@ def problems(draw: st.DrawFn) -> Problem:
     kernel = draw(st.tuples(st.integers(1, 7), st.integers(1, 7)), label="kernel")
     dilation = draw(st.sampled_from([(1, 1), (1, 1), (2, 1), (2, 3)]), label="dilation")
     padding = draw(st.tuples(*[st.integers(0, 3)] * 4), label="padding")
-    needed = [
-        (k - 1) * d + 1 - before - after for k, d, before, after in zip(kernel, dilation, padding[:2], padding[2:])
-    ]
+    needed = [(kernel[axis] - 1) * dilation[axis] + 1 - padding[axis] - padding[axis + 2] for axis in (0, 1)]
     size = tuple(max(1, n) + draw(st.integers(0, 17)) for n in needed)
     strides = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)), label="strides")
     channels = st.integers(1, 70)

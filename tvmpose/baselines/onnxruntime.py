@@ -33,9 +33,14 @@ class OnnxRuntime:
         self.path = path
         self.options = onnxruntime.SessionOptions()
         self.options.intra_op_num_threads = threads
+        self.options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         self.session = self.open_session(str(path))
         self.inputs = tuple(map(tensor_spec, self.session.get_inputs()))
         self.outputs = tuple(map(tensor_spec, self.session.get_outputs()))
+
+    @property
+    def settings(self) -> str:
+        return f"{', '.join(self.session.get_providers())}, all optimizations, {self.options.intra_op_num_threads} threads"
 
     def run(self, inputs: Sequence[np.ndarray], tensors: Sequence[str] | None = None) -> list[np.ndarray]:
         feeds = {spec.name: array for spec, array in zip(self.inputs, inputs, strict=True)}

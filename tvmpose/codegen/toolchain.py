@@ -42,7 +42,7 @@ class Toolchain:
 
 
 def toolchain_for(target: Target) -> Toolchain:
-    """The system's cc and ar for this machine where there are any, else zig's. Raises SetupError where there is neither."""
+    """The system's cc and ar for this machine where there are any, else zig's. Raises SetupError without either."""
     here = target.triple == f"{platform.machine()}-linux-gnu" and platform.libc_ver()[0] == "glibc"
     if here and shutil.which("cc") and shutil.which("ar"):
         return Toolchain(("cc",), ("ar",))

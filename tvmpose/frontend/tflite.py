@@ -6,7 +6,7 @@ Semantics follow the LiteRT reference kernels (tensorflow/lite/kernels/internal/
 
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -65,7 +65,7 @@ class _Operator:
         return self.builder.emit(expression)
 
 
-def load(path: str | Path, outputs: list[str] | None = None) -> tuple[IRModule, ModelSpec]:
+def load(path: str | Path, outputs: Sequence[str] | None = None) -> tuple[IRModule, ModelSpec]:
     """Import a float TFLite file (fp16 weights included).
 
     outputs: names of tensors to return in place of the model's own outputs, to compare intermediate results.
@@ -108,7 +108,7 @@ class _Importer:
         self.values: dict[int, relax.Expr] = {}  # tensor index -> expression
         self.arrays: dict[int, np.ndarray] = {}  # tensor index -> constant
 
-    def run(self, outputs: list[str] | None) -> tuple[IRModule, ModelSpec]:
+    def run(self, outputs: Sequence[str] | None) -> tuple[IRModule, ModelSpec]:
         operators = self.operators()
         self._refuse_unsupported(operators)
         builder = relax.BlockBuilder()
@@ -196,7 +196,7 @@ class _Importer:
         options.Init(table.Bytes, table.Pos)
         return options
 
-    def _output_indices(self, names: list[str] | None) -> list[int]:
+    def _output_indices(self, names: Sequence[str] | None) -> list[int]:
         if names is None:
             return [int(i) for i in self.graph.OutputsAsNumpy()]
         known = {self.spec(i).name: i for i in range(len(self.tensors))}

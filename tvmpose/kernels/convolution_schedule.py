@@ -79,7 +79,7 @@ def schedule_planar_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -
     _, height, width, _ = _output_shape(schedule, output)
     lanes = max(_divisors(width, isa.lanes))
     n, y, x, c = schedule.get_loops(output)
-    band, row = schedule.split(y, [None, _tiles_per_band(height)])
+    band, row = schedule.split(y, [None, _tiles_per_band(height, 1, _kernel_rows(schedule, conv, True) - 1)])
     x_outer, vector, lane = schedule.split(x, [None, max(_divisors(width // lanes, 4)), lanes])
     schedule.reorder(n, band, row, c, x_outer, vector, lane)
     schedule.compute_at(conv, x_outer, preserve_unit_loops=True)
@@ -126,7 +126,9 @@ def _schedule_tiles(
     output, conv = _inline_epilogue(schedule, conv)
     n, y, x, c = schedule.get_loops(output)
     height, (sy, sx) = _output_shape(schedule, output)[1], phases
-    band, band_row, row = schedule.split(y, [None, _tiles_per_band(height // (tile.rows * sy)), tile.rows * sy])
+    halo = _kernel_rows(schedule, conv, depthwise) - 1
+    per_band = _tiles_per_band(height // (tile.rows * sy), tile.rows, halo)
+    band, band_row, row = schedule.split(y, [None, per_band, tile.rows * sy])
     x_outer, column = schedule.split(x, [None, tile.columns * sx])
     c_outer, vector, lane = schedule.split(c, [None, tile.vectors, tile.lanes])
     schedule.reorder(n, band, c_outer, band_row, x_outer, row, column, vector, lane)
@@ -190,9 +192,20 @@ def _vectorize_tile(schedule: Schedule, unrolled: list, lane) -> None:
         schedule.unroll(loop)
 
 
-def _tiles_per_band(tiles: int) -> int:
-    """Tall bands copy fewer rows twice, but there should be many of them."""
-    return max(_divisors(tiles, max(1, tiles // _MANY_TASKS)))
+def _tiles_per_band(tiles: int, rows: int, halo: int) -> int:
+    """How many tiles of that many rows make a band.
+
+    There should be many bands for the threads to share; but a band copies `halo` rows that its neighbour copies too, so
+    it should itself have as many, as long as four bands are left.
+    """
+    wanted = max(tiles // _MANY_TASKS, min(-(-halo // rows), tiles // 4), 1)
+    return min(n for n in _divisors(tiles, tiles) if n >= wanted)
+
+
+def _kernel_rows(schedule: Schedule, conv: SBlockRV, plain: bool) -> int:
+    """Of the weights: (kh, ...) where they are plain, (blocks, kh, ...) packed, (..., taps_y, taps_x, I, lanes) in phases."""
+    shape = schedule.get(conv).reads[1].source.shape
+    return int(shape[0] if plain else shape[-4])
 
 
 def _weights_outweigh_input(schedule: Schedule, conv: SBlockRV) -> bool:

@@ -55,7 +55,7 @@ def _schedule_block(schedule: Schedule, block: SBlockRV, isa: VectorISA) -> None
         return
     lanes = _lanes(extent, isa.lanes)
     last, lane = schedule.split(last, [None, lanes])
-    if extent % lanes:  # only the last vector tests its lanes
+    if outer and extent % lanes:  # only the last vector tests its lanes
         schedule.annotate(last, "pragma_loop_partition_hint", True)
     schedule.reorder(*outer, last, *reduction, lane)
     schedule.vectorize(lane)

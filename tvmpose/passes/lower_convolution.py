@@ -75,8 +75,10 @@ class _Lowering(PyExprMutator):
         data, weight, attrs = call.args[0], self._weight(call), call.attrs
         strides, (top, left) = tuple(int(n) for n in attrs.strides), (int(n) for n in attrs.padding[:2])
         size = (int(call.ty.shape[1]), int(call.ty.shape[2]))
-        if attrs.groups != 1 or any(n != 1 for n in attrs.dilation) or any(n % s for n, s in zip(size, strides, strict=True)):
-            raise ModelError(f"a transposed convolution to {size} with stride {strides} and groups {attrs.groups} is not supported")
+        whole = all(n % stride == 0 for n, stride in zip(size, strides, strict=True))
+        if attrs.groups != 1 or any(n != 1 for n in attrs.dilation) or not whole:
+            what = f"a transposed convolution to {size} with stride {strides} and groups {attrs.groups}"
+            raise ModelError(f"{what} is not supported")
         packed = pack_transposed_weights(weight, self.isa.lanes_for(weight.shape[1]), strides, (top, left))
         outputs = weight.shape[1]
         compute = lambda x, w: conv2d_transpose(x, w, (top, left), size, outputs)  # noqa: E731

@@ -1,0 +1,67 @@
+"""What measuring needs to know of a bundle: the part of manifest.json beyond what running needs."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tvmpose.cards.strict import build
+from tvmpose.codegen.bundle import MANIFEST, Step
+from tvmpose.errors import InputError, SetupError, TvmposeError, VerifyError
+from tvmpose.modelspec import TensorSpec
+from tvmpose.runtime import PoseError
+from tvmpose.runtime.pose import read_manifest
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Of one bundle; see docs/bundle.md."""
+
+    name: str
+    card: str | None
+    source_file: str
+    source_sha256: str
+    inputs: tuple[TensorSpec, ...]
+    steps: tuple[Step, ...]  # none: compiled by an older tvmpose
+    memory_bytes: int  # arena and weights
+    triple: str  # of the most demanding library
+    cpu_features: tuple[str, ...]
+
+    @property
+    def multiply_adds(self) -> int:
+        return sum(step.multiply_adds for step in self.steps)
+
+
+def read_facts(bundle: Path) -> Facts:
+    """Read them. Raises InputError for what is no bundle, or one that lacks a key."""
+    with translated():
+        read_manifest(bundle)
+    table = json.loads((bundle / MANIFEST).read_bytes())
+    try:
+        return build(Facts, _facts(table), str(bundle / MANIFEST))
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{bundle / MANIFEST}: lacks what measuring needs ({error}): compile it again") from error
+
+
+def _facts(table: Mapping[str, Any]) -> dict[str, Any]:
+    library, model, memory = table["libraries"][0], table["model"], table["memory"]
+    return {
+        "name": table["name"],
+        "card": table["card"],
+        **{key: model[key] for key in ("source_file", "source_sha256", "inputs")},
+        "steps": table.get("steps", []),
+        "memory_bytes": memory["arena_bytes"] + memory["weight_bytes"],
+        **{key: library[key] for key in ("triple", "cpu_features")},
+    }
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """The runtime stands alone and has errors of its own; the command line knows ours by the same exit codes."""
+    kinds: dict[int, type[TvmposeError]] = {kind.exit_code: kind for kind in (InputError, VerifyError, SetupError)}
+    try:
+        yield
+    except PoseError as error:
+        raise kinds.get(error.exit_code, TvmposeError)(str(error)) from error

@@ -1,0 +1,97 @@
+"""``tvmpose bench``: bundles beside the runtimes that one could use instead, fairly."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+
+def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register the verb."""
+    parser = subparsers.add_parser(
+        "bench",
+        help="measure a bundle beside LiteRT, ONNX Runtime, OpenVINO and ncnn",
+        description="Measure bundles beside other runtimes: each in a process of its own, in turns, on the same input, "
+        "raw tensors in and every output out; and from the pixels of a 1280x720 frame with one box to keypoints.",
+    )
+    parser.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE", help="folder that `tvmpose compile` wrote")
+    parser.add_argument(
+        "--against", default="litert,onnxruntime,openvino,ncnn", metavar="PEERS", help="(default: all; '' is none)"
+    )
+    parser.add_argument("--threads", default="1,2", metavar="N,N", help="(default: 1,2)")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="the bundle's source, or a conversion for a peer that reads another format; repeat for more (default: the "
+        "file that `tvmpose pull` brings for the bundle's card)",
+    )
+    parser.add_argument("--sweep-threads", action="store_true", help="ours alone, on 1 thread to twice the CPUs")
+    parser.add_argument("--rounds", type=int, default=9, metavar="N", help="turns of each runtime (default: 9)")
+    parser.add_argument("--seconds", type=float, default=0.3, metavar="S", help="of each turn (default: 0.3)")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write all numbers here")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print a table a bundle and number of threads; doubts about the numbers come last."""
+    from dataclasses import asdict
+
+    from tvmpose.benchmark.compare import compare
+    from tvmpose.benchmark.duel import Rounds
+    from tvmpose.benchmark.machine import Watch, this_machine
+    from tvmpose.benchmark.sweep import sweep_lines, thread_counts
+    from tvmpose.benchmark.table import comparison_lines, summary_lines
+    from tvmpose.errors import InputError
+
+    if args.rounds < 1 or not 0 < args.seconds <= 60:
+        raise InputError(f"--rounds {args.rounds} must be at least 1, --seconds {args.seconds:g} above 0 and at most 60")
+    if args.model and len(args.bundles) > 1:
+        raise InputError("--model is for a single bundle")
+    peers = [] if args.sweep_threads else _peers(args.against)
+    threads = thread_counts() if args.sweep_threads else _threads(args.threads)
+    machine, watch, comparisons = this_machine(), Watch(), []
+    print(f"{machine}; load average {watch.load:.1f}\n", flush=True)
+    for bundle in args.bundles:
+        rows = compare(bundle, peers, threads, args.model, Rounds(args.rounds, args.seconds), _progress)
+        comparisons += rows
+        _progress("")
+        lines = sweep_lines(rows) if args.sweep_threads else (line for row in rows for line in comparison_lines(row))
+        print("\n".join(lines), end="\n\n", flush=True)
+    print(*summary_lines(comparisons), sep="\n")
+    disturbance = watch.stop()
+    for complaint in disturbance.complaints():
+        print(f"warning: not trustworthy: {complaint}", file=sys.stderr)
+    if args.json:
+        result = {"machine": asdict(machine), "disturbance": asdict(disturbance)}
+        result["comparisons"] = [asdict(comparison) for comparison in comparisons]
+        args.json.write_text(json.dumps(result, indent=2, default=str) + "\n")
+        print(args.json)
+    return 0
+
+
+def _peers(text: str) -> list[str]:
+    from tvmpose.baselines.peers import PEERS
+    from tvmpose.errors import InputError
+
+    names = [name for name in text.split(",") if name]
+    if unknown := [name for name in names if name not in PEERS]:
+        raise InputError(f"--against {unknown[0]}: there are {', '.join(PEERS)}")
+    return names
+
+
+def _threads(text: str) -> list[int]:
+    from tvmpose.errors import InputError
+
+    counts = [int(part) if part.isascii() and part.isdigit() else 0 for part in text.split(",")]
+    if not all(1 <= count <= 256 for count in counts):
+        raise InputError(f"--threads {text!r}: must be whole numbers from 1 on, with commas between")
+    return counts
+
+
+def _progress(text: str) -> None:
+    """One line that is written over, for people only."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
