@@ -188,7 +188,7 @@ def test_compile__cpu_that_is_not_here__verified_on_the_host_and_refused_at_run_
         (("height = 24", "height = 32"), r"\(32, 32\) pixels"),
         (("tensor = 0", "tensor = 1"), "reads output 1, the model has 1 outputs"),
         (("tensor = 0", "tensor = 0\nperson_tensor = 7"), "reads output 7"),
-        (("coco17", "ai-challenger14"), "14 keypoints"),
+        (("coco17", "ai-challenger14"), "14 heatmaps"),
     ],
 )
 def test_compile__card_of_another_model__says_what_does_not_fit(

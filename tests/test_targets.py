@@ -37,7 +37,10 @@ def test_load_target__file_by_path__is_named_after_it(tmp_path):
     [
         ('title = "t"\ntriple = "aarch64-linux-gnu"\n', "'cpu' is missing"),
         ('title = "t"\ntriple = "aarch64-linux-gnu"\ncpu = "cortex-a72"\nspeed = 3\n', "unknown key 'speed'"),
-        ('title = "t"\ntriple = "aarch64-linux-gnu"\ncpu = "cortex-a999"\n', "no cpu 'cortex-a999' for .*cortex-a72"),
+        (
+            'title = "t"\ntriple = "aarch64-linux-gnu"\ncpu = "cortex-a999"\n',
+            "no cpu 'cortex-a999'.*mean cortex-a",
+        ),
         ('title = "t"\ntriple = "aarch64-linux-gnu"\ncpu = "znver4"\n', "no cpu 'znver4'"),
         ('title = "t"\ntriple = "pdp11-linux-gnu"\ncpu = "generic"\n', "triple 'pdp11-linux-gnu'"),
         ("not toml", "not a readable TOML"),

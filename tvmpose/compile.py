@@ -60,6 +60,8 @@ def resolve(
     static: bool = False,
 ) -> Options:
     """Find the model file and its card: a card's name, or a file whose card is named, known by its hash, or absent."""
+    if Path(model).suffix == ".toml":
+        raise InputError(f"{model} is a card: tvmpose compile MODEL_FILE --card {model}")
     if Path(model).suffix in FORMATS or Path(model).exists():
         path = Path(model)
         known = load_card(card) if card else card_for_hash(sha256_of(path)) if path.is_file() else None

@@ -31,4 +31,6 @@ def first_divergence(source: Source, target: Target, tensor: np.ndarray) -> str:
         difference = np.abs(ours.astype("float64") - theirs).max() / max(np.abs(theirs).max(), 1e-30)
         if not difference <= LIMIT:
             return f"the first tensor that diverges is {name} {theirs.shape}, by {difference:.2g} of its maximum"
-    return "every single tensor agrees, so it lies in how kernels are fused or in what comes before or after the network"
+    return (
+        "every single tensor agrees, so it lies in how kernels are fused or in what comes before or after the network"
+    )

@@ -3,10 +3,15 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tvmpose import content
-from tvmpose.cards.strict import build, read_toml
 from tvmpose.errors import InputError
+from tvmpose.strict import build, read_toml
+from tvmpose.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from tvm.target import Target as TvmTarget
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,7 @@ class Target:
     cpu: str  # LLVM's name
     attributes: tuple[str, ...] = ()  # LLVM features beyond the cpu's, as "+dotprod"
 
-    def llvm(self):
+    def llvm(self) -> "TvmTarget":
         """The tvm.target.Target of the kernels."""
         from tvm.target import Target as TvmTarget
 
@@ -35,7 +40,9 @@ def load_target(name_or_path: str) -> Target:
     if path.suffix != ".toml":
         path = content.folder("targets") / f"{name_or_path}.toml"
     if not path.is_file():
-        raise InputError(f"no target {name_or_path!r}; there are {', '.join(list_targets())}, or give a .toml file")
+        known = list_targets()
+        hint = did_you_mean(name_or_path, known, f"there are {', '.join(known)}, or give a .toml file")
+        raise InputError(f"no target {name_or_path!r}; {hint}")
     target = build(Target, read_toml(path), str(path), name=path.stem)
     _refuse_unknown(target, str(path))
     return target
@@ -50,9 +57,8 @@ def _refuse_unknown(target: Target, where: str) -> None:
         raise InputError(f"{where}: triple {target.triple!r} is of no architecture that we compile for")
     known = {str(cpu) for cpu in codegen.llvm_get_cpu_archlist(TvmTarget({"kind": "llvm", "mtriple": target.triple}))}
     if target.cpu not in known:
-        raise InputError(
-            f"{where}: LLVM knows no cpu {target.cpu!r} for {target.triple}; it knows {', '.join(sorted(known))}"
-        )
+        hint = did_you_mean(target.cpu, known, "`llc -mcpu=help` lists them")
+        raise InputError(f"{where}: LLVM knows no cpu {target.cpu!r} for {target.triple}; {hint}")
 
 
 def list_targets() -> list[str]:

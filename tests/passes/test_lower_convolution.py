@@ -55,7 +55,7 @@ def test_pipeline__two_convolutions_of_one_shape__keep_their_own_weights():
 
 REFUSED = {
     "batch of 2": lambda x: relax.op.nn.conv2d(relax.op.concat([x, x], 0), weight(3, 3, 6, 4), **NHWC),
-    "in 2 groups of 6": lambda x: relax.op.nn.conv2d(x, weight(3, 3, 3, 4), groups=2, **NHWC),
+    "in 2 groups from 6": lambda x: relax.op.nn.conv2d(x, weight(3, 3, 3, 4), groups=2, **NHWC),
     r"transposed convolution to \(19, 19\)": lambda x: relax.op.nn.conv2d_transpose(
         x, weight(6, 4, 3, 3), strides=2, **IOHW
     ),

@@ -34,7 +34,7 @@ class LiteRT:
     def settings(self) -> str:
         """Whether XNNPACK really computes: each part of the graph that it took over is an operator DELEGATE."""
         parts = sum(operator["op_name"] == "DELEGATE" for operator in self.interpreter._get_ops_details())
-        return f"{f'XNNPACK on: {parts} parts' if parts else 'XNNPACK OFF'}, {self.threads} threads"
+        return f"XNNPACK on, computing {parts} part{'s' * (parts != 1)} of the graph" if parts else "XNNPACK OFF"
 
     def run(self, inputs: Sequence[np.ndarray], tensors: Sequence[str] | None = None) -> list[np.ndarray]:
         interpreter = self.interpreter if tensors is None else self.keeping_interpreter

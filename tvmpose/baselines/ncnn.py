@@ -28,7 +28,7 @@ class Ncnn:
 
     @property
     def settings(self) -> str:
-        return f"f32, {self.net.opt.num_threads} threads"
+        return "f32"
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         extractor = self.net.create_extractor()

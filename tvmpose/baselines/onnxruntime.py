@@ -40,7 +40,7 @@ class OnnxRuntime:
 
     @property
     def settings(self) -> str:
-        return f"{', '.join(self.session.get_providers())}, all optimizations, {self.options.intra_op_num_threads} threads"
+        return f"{', '.join(self.session.get_providers())}, all optimizations"
 
     def run(self, inputs: Sequence[np.ndarray], tensors: Sequence[str] | None = None) -> list[np.ndarray]:
         feeds = {spec.name: array for spec, array in zip(self.inputs, inputs, strict=True)}

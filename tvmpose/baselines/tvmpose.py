@@ -22,7 +22,7 @@ class Bundle:
 
     @property
     def settings(self) -> str:
-        return f"target {self.pose.info.target}, {self.pose.threads} threads"
+        return f"compiled for {self.pose.info.target}"
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         return self.pose.run_tensors(inputs)

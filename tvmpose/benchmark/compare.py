@@ -1,6 +1,6 @@
 """A bundle beside the peers: the same tensors in, every output out, on each number of threads."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,41 +44,38 @@ def compare(
     given: Sequence[Path] = (),
     rounds: Rounds = Rounds(),  # noqa: B008 - frozen
     progress: Progress = lambda text: None,
+    pixels: bool = True,
 ) -> list[Comparison]:
     """A Comparison for each number of threads. ``peers``: keys of PEERS; ``given``: model files, see model_files.
 
-    Raises InputError, VerifyError or SetupError.
+    pixels: also time the way from pixels to keypoints. Raises InputError, VerifyError or SetupError.
     """
     facts = read_facts(bundle)
     files = model_files(facts, given) if peers else []
-    return [_compare(bundle, facts, peers, files, count, rounds, progress) for count in threads]
+    missing = {name: reason for name in peers if (reason := why_absent(name, files))}
+    present = [name for name in peers if name not in missing]
+    comparisons = []
+    for count in threads:
+        ours = [Contestant("tvmpose", bundle, count)]
+        if pixels and facts.card:
+            ours.append(Contestant("tvmpose", bundle, count, "pixels"))
+        rivals = [Contestant(name, _file(name, files), count) for name in present]
+        label = f"{facts.name}, {count} thread{'s' * (count != 1)}"
+        inputs = [noise(spec) for spec in facts.inputs]
+        results = duel([*ours, *rivals], inputs, rounds, lambda text, label=label: progress(f"{label}: {text}"))  # type: ignore[misc]
+        comparisons.append(_comparison(facts, count, results, missing))
+    return comparisons
 
 
-def _compare(
-    bundle: Path,
-    facts: Facts,
-    peers: Sequence[str],
-    files: Sequence[Path],
-    threads: int,
-    rounds: Rounds,
-    progress: Progress,
+def _comparison(
+    facts: Facts, threads: int, results: Sequence[Outcome | Refusal], missing: Mapping[str, str]
 ) -> Comparison:
-    absent = {name: reason for name in peers if (reason := why_absent(name, files))}
-    rivals = [Contestant(name, _file(name, files), threads) for name in peers if name not in absent]
-    ours = [Contestant("tvmpose", bundle, threads)]
-    if facts.card:
-        ours.append(Contestant("tvmpose", bundle, threads, "pixels"))
-    inputs = [noise(spec) for spec in facts.inputs]
-    label = f"{facts.name}, {threads} thread{'s' * (threads != 1)}"
-    results = duel([*ours, *rivals], inputs, rounds, lambda text: progress(f"{label}: {text}"))
     outcomes = [result for result in results if isinstance(result, Outcome)]
     refused = [(r.contestant.runtime, r.reason) for r in results if isinstance(r, Refusal)]
-    first, *others = outcomes
+    ours, *others = outcomes
     pixels = next((outcome for outcome in others if outcome.contestant.kind == "pixels"), None)
-    found = tuple(outcome for outcome in others if outcome.contestant.kind == "tensors")
-    return Comparison(
-        facts.name, threads, facts.multiply_adds, first, found, pixels, (*absent.items(), *refused)
-    )
+    peers = tuple(outcome for outcome in others if outcome.contestant.kind == "tensors")
+    return Comparison(facts.name, threads, facts.multiply_adds, ours, peers, pixels, (*missing.items(), *refused))
 
 
 def why_absent(name: str, files: Sequence[Path]) -> str | None:

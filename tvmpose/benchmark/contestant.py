@@ -50,7 +50,8 @@ def run_frames(frame: Frame, seconds: float) -> list[int]:
     """Nanoseconds of each frame: as many as fit into the time, but not fewer than FEWEST_FRAMES."""
     for _ in range(UNTIMED_FRAMES):
         frame()
-    clock, times = time.perf_counter_ns, []
+    clock = time.perf_counter_ns
+    times: list[int] = []
     end = clock() + round(seconds * 1e9)
     while len(times) < FEWEST_FRAMES or clock() < end:
         start = clock()

@@ -45,7 +45,7 @@ class Rounds:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one contestant did. ``difference``: from the first one's outputs, the largest as a share of their maximum."""
+    """What one contestant did. ``difference``: the largest to the first one's outputs, as a share of their maximum."""
 
     contestant: Contestant
     name: str
@@ -65,7 +65,7 @@ class Refusal:
 def duel(
     contestants: Sequence[Contestant],
     inputs: Sequence[np.ndarray],
-    rounds: Rounds = Rounds(),  # noqa: B008 - frozen
+    rounds: Rounds = Rounds(),
     progress: Callable[[str], None] = lambda text: None,
 ) -> list[Outcome | Refusal]:
     """An Outcome or a Refusal for each contestant, in order. Raises SetupError where the first cannot run."""

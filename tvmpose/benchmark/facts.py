@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tvmpose.cards.strict import build
 from tvmpose.codegen.bundle import MANIFEST, Step
 from tvmpose.errors import InputError, SetupError, TvmposeError, VerifyError
 from tvmpose.modelspec import TensorSpec
 from tvmpose.runtime import PoseError
 from tvmpose.runtime.pose import read_manifest
+from tvmpose.strict import build
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,19 @@ class Facts:
     source_sha256: str
     inputs: tuple[TensorSpec, ...]
     steps: tuple[Step, ...]  # none: compiled by an older tvmpose
-    memory_bytes: int  # arena and weights
+    arena_bytes: int
+    weight_bytes: int
     triple: str  # of the most demanding library
     cpu_features: tuple[str, ...]
 
     @property
     def multiply_adds(self) -> int:
         return sum(step.multiply_adds for step in self.steps)
+
+    @property
+    def memory_bytes(self) -> int:
+        """All that a frame goes through at most."""
+        return self.arena_bytes + self.weight_bytes
 
 
 def read_facts(bundle: Path) -> Facts:
@@ -52,7 +58,7 @@ def _facts(table: Mapping[str, Any]) -> dict[str, Any]:
         "card": table["card"],
         **{key: model[key] for key in ("source_file", "source_sha256", "inputs")},
         "steps": table.get("steps", []),
-        "memory_bytes": memory["arena_bytes"] + memory["weight_bytes"],
+        **{key: memory[key] for key in ("arena_bytes", "weight_bytes")},
         **{key: library[key] for key in ("triple", "cpu_features")},
     }
 

@@ -63,7 +63,9 @@ class Disturbance:
         """Why numbers of that time are not trustworthy, a line each; none if they are."""
         lines = []
         if self.foreign > TRUSTED_SHARE:
-            lines.append(f"other processes took {self.foreign:.0%} of the CPU time (load average {self.load:.1f} before)")
+            lines.append(
+                f"other processes took {self.foreign:.0%} of the CPU time (load average {self.load:.1f} before)"
+            )
         if self.stolen > TRUSTED_SHARE:
             lines.append(f"the hypervisor took {self.stolen:.0%} of the CPU time")
         return lines

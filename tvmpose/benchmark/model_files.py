@@ -6,14 +6,14 @@ from pathlib import Path
 from tvmpose.baselines.peers import Peer
 from tvmpose.benchmark.facts import Facts
 from tvmpose.cards import load_card, pull, sha256_of
-from tvmpose.errors import InputError, VerifyError
+from tvmpose.errors import InputError, TvmposeError, VerifyError
 
 
 def model_files(facts: Facts, given: Sequence[Path]) -> list[Path]:
     """The given files, and the bundle's source where they lack it and its card's pull brings that very file.
 
     A given file of the source's format has to be the source. One of another format counts as a conversion of it: that
-    it computes the same is seen when it runs. Raises InputError or VerifyError.
+    it computes the same is seen when it runs. Raises InputError or VerifyError for a given one.
     """
     suffix = Path(facts.source_file).suffix
     for path in given:
@@ -23,7 +23,10 @@ def model_files(facts: Facts, given: Sequence[Path]) -> list[Path]:
             raise VerifyError(f"--model {path}: not the {facts.source_file} that {facts.name} was compiled from")
     if any(path.suffix == suffix for path in given) or facts.card is None:
         return list(given)
-    pulled = pull(load_card(facts.card))
+    try:
+        pulled = pull(load_card(facts.card))
+    except TvmposeError:  # no network, a card of the user's own or without a hash: the peers' lines ask for the file
+        return list(given)
     return [*given, pulled] if sha256_of(pulled) == facts.source_sha256 else list(given)
 
 

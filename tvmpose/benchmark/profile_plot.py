@@ -6,6 +6,7 @@ from tvmpose.benchmark.profile import FrameProfile, StepProfile, limit
 from tvmpose.benchmark.roofline import Roofline
 
 ROW, BAR, NAMES, BARS, NUMBERS = 16, 11, 360, 520, 80  # pixels
+FONT = 'font-family="sans-serif" font-size="11"'
 COLOURS = {"compute": "#1f4e8c", "memory": "#b3541e", "left": "#d5d9df"}
 
 
@@ -16,7 +17,7 @@ def profile_svg(profile: FrameProfile, roofline: Roofline | None, title: str) ->
     rows = [_row(step, ROW * (i + 3), scale, roofline) for i, step in enumerate(profile.steps)]
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" font-size="11">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" {FONT}>',
             '<rect width="100%" height="100%" fill="white"/>',
             f'<text x="8" y="{ROW}" font-weight="bold">{escape(title)}</text>',
             _legend(),

@@ -21,7 +21,9 @@ def sweep_lines(comparisons: Sequence[Comparison]) -> Iterator[str]:
     rows = [("threads", "median", "p95", "speed-up")]
     for c in comparisons:
         timing = c.ours.timing
-        rows.append((str(c.threads), f"{timing.median_ms:.3f} ms", f"{timing.p95_ms:.3f} ms", f"{one / timing.median_ms:.2f}"))
+        rows.append(
+            (str(c.threads), f"{timing.median_ms:.3f} ms", f"{timing.p95_ms:.3f} ms", f"{one / timing.median_ms:.2f}")
+        )
     yield comparisons[0].model
     yield from (f"  {line}" for line in columns(rows))
     best = comparisons[0]

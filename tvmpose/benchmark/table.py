@@ -34,7 +34,8 @@ def comparison_lines(comparison: Comparison) -> Iterator[str]:
     yield from (f"  {PEERS[name].title}: {reason}" for name, reason in comparison.missing)
     for outcome in (ours, *comparison.peers):
         if not outcome.timing.trusted:
-            yield f"  warning: {outcome.name}'s rounds differ by {outcome.timing.spread:.0%}, above {TRUSTED_SPREAD:.0%}"
+            spread, name = outcome.timing.spread, outcome.name
+            yield f"  warning: not trustworthy: {name}'s rounds differ by {spread:.0%} (limit {TRUSTED_SPREAD:.0%})"
 
 
 def _peer_row(peer: Outcome, ours: Outcome) -> tuple[str, ...]:

@@ -1,14 +1,14 @@
 """Finding cards: by name among those that are shipped, by path, by the hash of a model file."""
 
-import difflib
 import re
 from pathlib import Path
 
 from tvmpose import content
 from tvmpose.cards.card import Card
 from tvmpose.cards.source import TorchSource
-from tvmpose.cards.strict import build, read_toml
 from tvmpose.errors import InputError
+from tvmpose.strict import build, read_toml
+from tvmpose.suggest import did_you_mean
 
 SAMPLES_FILE = "samples.toml"  # stands among the cards and is none
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
@@ -21,8 +21,7 @@ def load_card(name_or_path: str | Path) -> Card:
     paths = {path.stem: path for path in _shipped()}
     if name_or_path in paths:
         return _read(paths[str(name_or_path)])
-    close = difflib.get_close_matches(str(name_or_path), paths, n=1)
-    hint = f"did you mean {close[0]}?" if close else "`tvmpose models` lists them"
+    hint = did_you_mean(str(name_or_path), paths, "`tvmpose models` lists them")
     raise InputError(f"no model card is called {str(name_or_path)!r}; {hint}")
 
 

@@ -7,8 +7,8 @@ from tvmpose import content
 from tvmpose.cards.cache import obtain
 from tvmpose.cards.library import SAMPLES_FILE
 from tvmpose.cards.source import RemoteSource
-from tvmpose.cards.strict import build, read_toml
 from tvmpose.errors import InputError
+from tvmpose.strict import build, read_toml
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,9 @@ def run(args: argparse.Namespace) -> int:
     from tvmpose.errors import InputError
 
     if args.rounds < 1 or not 0 < args.seconds <= 60:
-        raise InputError(f"--rounds {args.rounds} must be at least 1, --seconds {args.seconds:g} above 0 and at most 60")
+        raise InputError(
+            f"--rounds {args.rounds} must be at least 1, --seconds {args.seconds:g} above 0 and at most 60"
+        )
     if args.model and len(args.bundles) > 1:
         raise InputError("--model is for a single bundle")
     peers = [] if args.sweep_threads else _peers(args.against)
@@ -55,18 +57,20 @@ def run(args: argparse.Namespace) -> int:
     machine, watch, comparisons = this_machine(), Watch(), []
     print(f"{machine}; load average {watch.load:.1f}\n", flush=True)
     for bundle in args.bundles:
-        rows = compare(bundle, peers, threads, args.model, Rounds(args.rounds, args.seconds), _progress)
+        rounds = Rounds(args.rounds, args.seconds)
+        rows = compare(bundle, peers, threads, args.model, rounds, _progress, pixels=not args.sweep_threads)
         comparisons += rows
         _progress("")
         lines = sweep_lines(rows) if args.sweep_threads else (line for row in rows for line in comparison_lines(row))
         print("\n".join(lines), end="\n\n", flush=True)
-    print(*summary_lines(comparisons), sep="\n")
+    for line in summary_lines(comparisons):
+        print(line)
     disturbance = watch.stop()
     for complaint in disturbance.complaints():
         print(f"warning: not trustworthy: {complaint}", file=sys.stderr)
     if args.json:
-        result = {"machine": asdict(machine), "disturbance": asdict(disturbance)}
-        result["comparisons"] = [asdict(comparison) for comparison in comparisons]
+        numbers = [asdict(comparison) for comparison in comparisons]
+        result = {"machine": asdict(machine), "disturbance": asdict(disturbance), "comparisons": numbers}
         args.json.write_text(json.dumps(result, indent=2, default=str) + "\n")
         print(args.json)
     return 0

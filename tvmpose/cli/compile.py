@@ -13,7 +13,7 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         description="Compile a model into a bundle for one target, verified against the source model's own runtime.",
     )
     parser.add_argument(
-        "model", metavar="MODEL|FILE", help="a name of `tvmpose models`, or a .tflite, .onnx or .pt2 file"
+        "model", metavar="MODEL|FILE", help="a name of `tvmpose models`, or a .tflite, .onnx, .pt2 or net.py file"
     )
     parser.add_argument("--card", metavar="CARD", help="model card of a FILE: a name, or a .toml file")
     parser.add_argument("--target", default="host", metavar="TARGET", help="device to compile for (default: host)")

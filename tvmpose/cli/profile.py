@@ -51,7 +51,11 @@ def run(args: argparse.Namespace) -> int:
     for complaint in watch.stop().complaints():
         print(f"warning: not trustworthy: {complaint}", file=sys.stderr)
     if args.json:
-        result = {"machine": asdict(machine), "limits": asdict(roofline) if roofline else None, "profile": asdict(profile)}
+        result = {
+            "machine": asdict(machine),
+            "limits": asdict(roofline) if roofline else None,
+            "profile": asdict(profile),
+        }
         args.json.write_text(json.dumps(result, indent=2) + "\n")
     if args.plot:
         args.plot.write_text(profile_svg(profile, roofline, f"{facts.name}, {machine.cpu}, {profile.threads} threads"))

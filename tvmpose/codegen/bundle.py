@@ -76,7 +76,7 @@ class Step:
     """One kernel call of the network: what it has to do, so that a profile can tell how close it comes to a limit."""
 
     name: str
-    multiply_adds: int
+    multiply_adds: int  # as compiled, with the channels that fill up a vector
     bytes: int  # of all arguments, each counted once
 
 
@@ -130,9 +130,7 @@ class Manifest:
     format_version: int = FORMAT_VERSION
 
 
-def keypoint_sample(
-    image: np.ndarray, box: tuple[float, float, float, float] | None, keypoints: np.ndarray
-) -> bytes:
+def keypoint_sample(image: np.ndarray, box: tuple[float, float, float, float] | None, keypoints: np.ndarray) -> bytes:
     """sample.npz for a bundle with a card: uint8 RGB (H, W, 3), x y width height, and the expected float32 (K, 3).
 
     Without a box the whole image is looked at. A joint whose x is NaN is not compared: for those that the source model
@@ -176,6 +174,9 @@ def refuse_other_files(destination: Path) -> None:
     Worth calling before a long compilation too.
     """
     with _disk_errors(destination):
+        existing = next(folder for folder in (destination, *destination.parents) if folder.exists())
+        if existing.is_dir() and not os.access(existing, os.W_OK):  # false on a read-only file system for root too
+            raise SetupError(f"cannot write the bundle {destination}: {existing} is read-only")
         if not destination.exists():
             return
         if not destination.is_dir():

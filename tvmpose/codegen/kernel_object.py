@@ -46,7 +46,13 @@ def rename_backend(llvm_ir: str, name: str) -> str:
 
 
 def workspace_bytes(llvm_ir: str) -> int:
-    """Scratch that one call needs at most: all of a function's requests together, each rounded up to 64 bytes."""
-    functions = llvm_ir.split("\ndefine ")
-    requests = ([int(n) for n in _WORKSPACE_REQUEST.findall(body)] for body in functions)
-    return max((sum(-(-n // 64) * 64 for n in sizes) for sizes in requests), default=0)
+    """Scratch that a thread needs at most: what a kernel itself asks for, and the body of a parallel loop inside it.
+
+    Each request is rounded up to 64 bytes, as the runtime does.
+    """
+    most = {True: 0, False: 0}
+    for function in llvm_ir.split("\ndefine "):
+        requests = (int(n) for n in _WORKSPACE_REQUEST.findall(function))
+        is_body = "__tvm_parallel_lambda" in function.partition("(")[0]
+        most[is_body] = max(most[is_body], sum(-(-n // 64) * 64 for n in requests))
+    return sum(most.values())

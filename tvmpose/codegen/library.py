@@ -71,6 +71,8 @@ def compile_library(
 
     module = run_pipeline(module, target.llvm(), after_phase)
     plan = plan_module(module)
+    plan.rename(plan.inputs, [tensor.name for tensor in spec.inputs])
+    plan.rename(plan.outputs, [tensor.name for tensor in spec.outputs])
     functions = {var.name_hint: f for var, f in module.functions_items() if isinstance(f, PrimFunc)}
     steps = None
     if card:
@@ -79,7 +81,10 @@ def compile_library(
         steps, pixel_kernels = add_pixel_steps(plan, spec, card)
         functions |= pixel_kernels
     plan.place(guard_bytes)
-    progress("plan", f"{len(plan.calls)} calls, arena {plan.arena_bytes / 1e6:.2f} MB, weights {len(plan.weights) / 1e6:.2f} MB")
+    progress(
+        "plan",
+        f"{len(plan.calls)} calls, arena {plan.arena_bytes / 1e6:.2f} MB, weights {len(plan.weights) / 1e6:.2f} MB",
+    )
     workspace = compile_kernels(functions, name, target.llvm(), directory / "kernels.o")
     progress("kernels", f"{len(functions)} kernels, {(directory / 'kernels.o').stat().st_size / 1e3:.0f} kB")
     features = needed_features(target)

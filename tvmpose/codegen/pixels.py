@@ -1,5 +1,6 @@
 """From pixels to keypoints: the kernels before and after a network, and their tensors, as its card wants them."""
 
+from math import prod
 from typing import TYPE_CHECKING, Literal
 
 from tvm.tirx import PrimFunc
@@ -63,10 +64,24 @@ def check_card(spec: ModelSpec, card: Card) -> None:
         raise ModelError(f"card {card.name} is for a network with one input, this one has {len(spec.inputs)}")
     shape, expected = spec.inputs[0].shape, (card.input.height, card.input.width)
     if layout_of(shape) is None or _spatial(shape) != expected:
-        raise ModelError(f"card {card.name} expects an input of {expected} pixels (height, width), the model has {shape}")
-    for index in filter(lambda i: i is not None, (card.head.tensor, card.head.person_tensor)):
+        raise ModelError(
+            f"card {card.name} expects an input of {expected} pixels (height, width), the model has {shape}"
+        )
+    head = card.head
+    for index in (head.tensor, *([] if head.person_tensor is None else [head.person_tensor])):
         if index >= len(spec.outputs):
             raise ModelError(f"card {card.name} reads output {index}, the model has {len(spec.outputs)} outputs")
+    shape, count = spec.outputs[head.tensor].shape, len(card.keypoints.keypoints)
+    if head.kind == "heatmap" and count not in (shape[1], shape[-1]):
+        raise ModelError(f"card {card.name} expects {count} heatmaps, output {head.tensor} has shape {shape}")
+    if head.kind == "coordinates" and prod(shape) < count * len(head.fields):
+        raise ModelError(
+            f"card {card.name} expects {count} rows of {len(head.fields)}, output {head.tensor} has shape {shape}"
+        )
+    if head.person_tensor is not None and prod(spec.outputs[head.person_tensor].shape) != 1:
+        raise ModelError(
+            f"card {card.name} reads one score from output {head.person_tensor}, which is no single number"
+        )
 
 
 def layout_of(shape: tuple[int, ...]) -> Literal["NHWC", "NCHW"] | None:

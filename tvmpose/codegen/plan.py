@@ -1,6 +1,6 @@
 """From a scheduled module to a straight line: tensors, calls, and one arena with every tensor at a fixed offset."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import numpy as np
@@ -72,6 +72,11 @@ class Plan:
         self.storages.append(Storage(tensor.bytes, first, last))
         self.tensors.append(tensor)
         return len(self.tensors) - 1
+
+    def rename(self, indices: list[int], names: list[str]) -> None:
+        """Give tensors the names that the source model has for them."""
+        for index, name in zip(indices, names, strict=True):
+            self.tensors[index] = replace(self.tensors[index], name=name)
 
     def add_permanent(self, name: str, shape: tuple[int, ...], dtype: str) -> int:
         """A tensor that nothing else may overlap."""

@@ -59,7 +59,10 @@ def load_net(path: str | Path) -> nn.Module:
     if spec is None or spec.loader is None or not Path(path).is_file():
         raise ModelError(f"{path}: not a Python file")
     definition = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(definition)
+    try:
+        spec.loader.exec_module(definition)
+    except Exception as error:  # whatever the user's file raises, it is theirs to mend
+        raise ModelError(f"{path}: {type(error).__name__}: {first_line(error)}") from error
     if not callable(getattr(definition, "build", None)):
         raise ModelError(f"{path}: defines no build()")
     return definition.build().eval()

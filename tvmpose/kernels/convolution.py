@@ -30,7 +30,7 @@ class Window:
 
 
 def pack_weights(weight: np.ndarray, lanes: int) -> np.ndarray:
-    """(height, width, inputs, outputs) -> (blocks, height, width, inputs, lanes), outputs zero-padded to whole vectors."""
+    """(kh, kw, inputs, outputs) -> (blocks, kh, kw, inputs, lanes), outputs zero-padded to whole vectors."""
     height, width, inputs, outputs = weight.shape
     blocks = -(-outputs // lanes)
     padded = np.zeros((height, width, inputs, blocks * lanes), weight.dtype)
@@ -42,7 +42,7 @@ def conv2d(data: te.Tensor, packed: te.Tensor, window: Window, outputs: int) -> 
     """data (1, H, W, I) float, packed (blocks, kh, kw, I, lanes) -> (1, OH, OW, outputs)."""
     blocks, kernel_height, kernel_width, inputs, lanes = (int(n) for n in packed.shape)
     padded = _pad(data, window.padding)
-    height, width = window.output_size(tuple(int(n) for n in data.shape[1:3]), (kernel_height, kernel_width))
+    height, width = window.output_size(_picture_size(data), (kernel_height, kernel_width))
     ry, rx = te.reduce_axis((0, kernel_height), "ry"), te.reduce_axis((0, kernel_width), "rx")
     ri = te.reduce_axis((0, inputs), "ri")
     (sy, sx), (dy, dx) = window.strides, window.dilation
@@ -65,10 +65,8 @@ def planar_conv2d(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tens
     """
     kernel_height, kernel_width, inputs, outputs = (int(n) for n in weight.shape)
     padded = _pad(data, window.padding)
-    height, width = window.output_size(tuple(int(n) for n in data.shape[1:3]), (kernel_height, kernel_width))
-    planes = te.compute(
-        (1, inputs, *padded.shape[1:3]), lambda n, c, y, x: padded[n, y, x, c], name="planes"
-    )
+    height, width = window.output_size(_picture_size(data), (kernel_height, kernel_width))
+    planes = te.compute((1, inputs, *padded.shape[1:3]), lambda n, c, y, x: padded[n, y, x, c], name="planes")
     ry, rx = te.reduce_axis((0, kernel_height), "ry"), te.reduce_axis((0, kernel_width), "rx")
     ri = te.reduce_axis((0, inputs), "ri")
     (sy, sx), (dy, dx) = window.strides, window.dilation
@@ -82,10 +80,12 @@ def planar_conv2d(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tens
     )
 
 
-def pack_transposed_weights(weight: np.ndarray, lanes: int, strides: tuple[int, int], padding: tuple[int, int]) -> np.ndarray:
+def pack_transposed_weights(
+    weight: np.ndarray, lanes: int, strides: tuple[int, int], padding: tuple[int, int]
+) -> np.ndarray:
     """(inputs, outputs, kh, kw) -> (blocks, sy, sx, taps_y, taps_x, inputs, lanes): one small kernel per output phase.
 
-    Output y = s i + a takes kernel row (a + p) % s + s t from input row i + (a + p) // s - t; rows past the end are zero.
+    Output y = s i + a takes kernel row (a + p) % s + s t from input row i + (a + p) // s - t; missing rows are zero.
     """
     inputs, outputs, height, width = weight.shape
     (sy, sx), (taps_y, taps_x) = strides, (-(-height // strides[0]), -(-width // strides[1]))
@@ -110,11 +110,11 @@ def conv2d_transpose(
     blocks, sy, sx, taps_y, taps_x, inputs, lanes = (int(n) for n in packed.shape)
     rows, columns = size[0] // sy, size[1] // sx
     before = (taps_y - 1, taps_x - 1)
-    after = tuple(
-        max(0, n - 1 + (stride - 1 + p) // stride - (int(extent) - 1))
-        for n, stride, p, extent in zip((rows, columns), (sy, sx), padding, data.shape[1:3], strict=True)
+    below, right = (
+        max(0, n - 1 + (stride - 1 + p) // stride - (extent - 1))
+        for n, stride, p, extent in zip((rows, columns), (sy, sx), padding, _picture_size(data), strict=True)
     )
-    padded = _pad(data, (*before, *after))
+    padded = _pad(data, (*before, below, right))
     ty, tx = te.reduce_axis((0, taps_y), "ty"), te.reduce_axis((0, taps_x), "tx")
     ri = te.reduce_axis((0, inputs), "ri")
     top, left = padding
@@ -128,14 +128,16 @@ def conv2d_transpose(
         name="conv",
         attrs={TEMPLATE: "conv2d_transpose"},
     )
-    return te.compute((1, *size, outputs), lambda n, y, x, c: conv[n, y // sy, x // sx, y % sy, x % sx, c], name="shuffle")
+    return te.compute(
+        (1, *size, outputs), lambda n, y, x, c: conv[n, y // sy, x // sx, y % sy, x % sx, c], name="shuffle"
+    )
 
 
 def depthwise_conv2d(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor:
     """data (1, H, W, C) float, weight (kh, kw, C, zero-padded to whole vectors) -> (1, OH, OW, C)."""
     kernel_height, kernel_width, channels = (int(n) for n in weight.shape)
     padded = _pad(data, window.padding, channels)
-    height, width = window.output_size(tuple(int(n) for n in data.shape[1:3]), (kernel_height, kernel_width))
+    height, width = window.output_size(_picture_size(data), (kernel_height, kernel_width))
     ry, rx = te.reduce_axis((0, kernel_height), "ry"), te.reduce_axis((0, kernel_width), "rx")
     (sy, sx), (dy, dx) = window.strides, window.dilation
     conv = te.compute(
@@ -145,6 +147,10 @@ def depthwise_conv2d(data: te.Tensor, weight: te.Tensor, window: Window) -> te.T
         attrs={TEMPLATE: "depthwise_conv2d"},
     )
     return _crop(conv, int(data.shape[3]))
+
+
+def _picture_size(data: te.Tensor) -> tuple[int, int]:
+    return int(data.shape[1]), int(data.shape[2])
 
 
 def _pad(data: te.Tensor, padding: tuple[int, int, int, int], channels: int | None = None) -> te.Tensor:

@@ -48,7 +48,7 @@ def conv2d_tile(height: int, width: int, vectors: int, lanes: int, registers: in
 
 
 def depthwise_tile(height: int, width: int, lanes: int, registers: int, kernel: int, stride: int) -> RegisterTile:
-    """Inputs are reused only among neighbours: the tile whose accumulators and one input row fill 3/4 of the registers."""
+    """Inputs are reused among neighbours only: a tile whose accumulators and one input row fill 3/4 of the registers."""
 
     def registers_used(rows: int, columns: int) -> int:
         return rows * columns + (columns - 1) * stride + kernel + 1
@@ -203,7 +203,7 @@ def _tiles_per_band(tiles: int, rows: int, halo: int) -> int:
 
 
 def _kernel_rows(schedule: Schedule, conv: SBlockRV, plain: bool) -> int:
-    """Of the weights: (kh, ...) where they are plain, (blocks, kh, ...) packed, (..., taps_y, taps_x, I, lanes) in phases."""
+    """Of the weights: (kh, ...) where they are plain, else (..., kh, kw, inputs, lanes)."""
     shape = schedule.get(conv).reads[1].source.shape
     return int(shape[0] if plain else shape[-4])
 

@@ -55,7 +55,7 @@ def _schedule_block(schedule: Schedule, block: SBlockRV, isa: VectorISA) -> None
         return
     lanes = _lanes(extent, isa.lanes)
     last, lane = schedule.split(last, [None, lanes])
-    if outer and extent % lanes:  # only the last vector tests its lanes
+    if outer and extent % lanes and not _reads_integers(schedule, block):  # only the last vector tests its lanes
         schedule.annotate(last, "pragma_loop_partition_hint", True)
     schedule.reorder(*outer, last, *reduction, lane)
     schedule.vectorize(lane)
@@ -71,12 +71,17 @@ def _reduction_axes(schedule: Schedule, block: SBlockRV) -> list[int]:
     return [i for i, axis in enumerate(schedule.get(block).iter_vars) if axis.iter_type == IterVar.CommReduce]
 
 
+def _reads_integers(schedule: Schedule, block: SBlockRV) -> bool:
+    """Places loaded from a table keep their loops 64-bit, and TVM 0.27 fails to partition such loops."""
+    return any("int" in str(read.source.dtype) for read in schedule.get(block).reads)
+
+
 def _extent(schedule: Schedule, loop: LoopRV) -> int:
     return int(schedule.get(loop).extent)
 
 
 def _lanes(extent: int, widest: int) -> int:
-    """A width that divides the extent and fills at least half a vector; else a short axis as a whole, or full vectors."""
+    """A width that divides the extent and fills half a vector at least; else a short axis as a whole, or full vectors."""
     fitting = max(n for n in range(1, widest + 1) if extent % n == 0 and n & (n - 1) == 0)
     if fitting >= widest // 2:
         return fitting

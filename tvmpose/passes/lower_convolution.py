@@ -1,6 +1,6 @@
 """Convolutions with constant weights become calls of our kernels, their weights packed for the target's vectors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import tvm
@@ -32,6 +32,7 @@ class LowerConvolution:
         self.isa = isa
 
     def transform_module(self, mod: IRModule, _: tvm.transform.PassContext) -> IRModule:
+        relax.analysis.post_order_visit(mod["main"], _refuse_unsupported)
         lowering = _Lowering(mod, self.isa)
         lowering.builder_.update_func(mod.get_global_var("main"), lowering.visit_expr(mod["main"]))
         return lowering.builder_.get()
@@ -47,24 +48,19 @@ class _Lowering(PyExprMutator):
         call = super().visit_call_(call)
         lowerings = {"relax.nn.conv2d": self._conv2d, "relax.nn.conv2d_transpose": self._conv2d_transpose}
         lower = lowerings.get(getattr(call.op, "name", ""))
-        if lower is None or call.attrs.data_layout != "NHWC":
-            return call
-        if (batch := int(call.args[0].ty.shape[0])) != 1:
-            raise ModelError(f"a convolution of a batch of {batch} is not supported; export the model with batch 1")
-        return lower(call)
+        return lower(call) if lower else call
 
     def _conv2d(self, call: relax.Call) -> relax.Expr:
         data, weight, attrs = call.args[0], self._weight(call), call.attrs
-        window = Window(*(tuple(int(n) for n in field) for field in (attrs.strides, attrs.padding, attrs.dilation)))
-        channels = int(data.ty.shape[3])
+        top, left, bottom, right = (int(n) for n in attrs.padding)
+        window = Window(_pair(attrs.strides), (top, left, bottom, right), _pair(attrs.dilation))
+        channels = _channels(call)
         if attrs.kernel_layout == "HWOI":
             weight = weight.transpose(0, 1, 3, 2)  # -> HWIO
-        if attrs.groups == channels == weight.shape[3]:
+        if attrs.groups > 1:
             padding = -channels % self.isa.lanes_for(channels)
             packed = relax.const(np.pad(weight[:, :, 0], ((0, 0), (0, 0), (0, padding))))
             return self._call("depthwise_conv2d", lambda x, w: depthwise_conv2d(x, w, window), data, packed)
-        if attrs.groups != 1:
-            raise ModelError(f"a convolution in {attrs.groups} groups of {channels} channels is not supported yet")
         if weight.shape[3] < 4 and weight.shape[:2] != (1, 1):
             plain = relax.const(np.ascontiguousarray(weight))
             return self._call("planar_conv2d", lambda x, w: planar_conv2d(x, w, window), data, plain)
@@ -73,12 +69,8 @@ class _Lowering(PyExprMutator):
 
     def _conv2d_transpose(self, call: relax.Call) -> relax.Expr:
         data, weight, attrs = call.args[0], self._weight(call), call.attrs
-        strides, (top, left) = tuple(int(n) for n in attrs.strides), (int(n) for n in attrs.padding[:2])
+        strides, (top, left) = _pair(attrs.strides), _pair(attrs.padding[:2])
         size = (int(call.ty.shape[1]), int(call.ty.shape[2]))
-        whole = all(n % stride == 0 for n, stride in zip(size, strides, strict=True))
-        if attrs.groups != 1 or any(n != 1 for n in attrs.dilation) or not whole:
-            what = f"a transposed convolution to {size} with stride {strides} and groups {attrs.groups}"
-            raise ModelError(f"{what} is not supported")
         packed = pack_transposed_weights(weight, self.isa.lanes_for(weight.shape[1]), strides, (top, left))
         outputs = weight.shape[1]
         compute = lambda x, w: conv2d_transpose(x, w, (top, left), size, outputs)  # noqa: E731
@@ -92,3 +84,32 @@ class _Lowering(PyExprMutator):
         if not isinstance(weight, tvm.ir.GenericConst):
             raise ModelError("a convolution whose weights are computed at run time is not supported")
         return weight.value.numpy()
+
+
+def _refuse_unsupported(expression: relax.Expr) -> None:
+    """Before anything is rewritten: TVM complains on stderr about a rewriting that stops halfway."""
+    name = getattr(expression.op, "name", "") if isinstance(expression, relax.Call) else ""
+    if name not in ("relax.nn.conv2d", "relax.nn.conv2d_transpose"):
+        return
+    attrs, batch, channels = expression.attrs, int(expression.args[0].ty.shape[0]), _channels(expression)
+    if batch != 1:
+        raise ModelError(f"a convolution of a batch of {batch} is not supported; export the model with batch 1")
+    outputs = int(expression.ty.shape[3])
+    if name == "relax.nn.conv2d" and attrs.groups != 1 and not attrs.groups == channels == outputs:
+        groups = f"{attrs.groups} groups from {channels} to {outputs} channels"
+        raise ModelError(f"a convolution in {groups} is not supported yet")
+    if name == "relax.nn.conv2d_transpose":
+        size, strides = _pair(expression.ty.shape.values[1:3]), _pair(attrs.strides)
+        whole = all(n % stride == 0 for n, stride in zip(size, strides, strict=True))
+        if attrs.groups != 1 or any(n != 1 for n in attrs.dilation) or not whole:
+            what = f"a transposed convolution to {size} with stride {strides} and groups {attrs.groups}"
+            raise ModelError(f"{what} is not supported")
+
+
+def _channels(call: relax.Call) -> int:
+    return int(call.args[0].ty.shape[3])
+
+
+def _pair(numbers: Iterable[int]) -> tuple[int, int]:
+    first, second = (int(n) for n in numbers)
+    return first, second

@@ -24,7 +24,17 @@ def phases(target: Target) -> list[Phase]:
     isa, T = vector_isa(target), relax.transform
     return [
         ("layout", [_module_pass(fold_batch_norm), _module_pass(to_nhwc)]),
-        ("graph", [T.Normalize(), T.FoldConstant(), FoldPadding(), T.CanonicalizeBindings(), T.EliminateCommonSubexpr(), T.DeadCodeElimination()]),
+        (
+            "graph",
+            [
+                T.Normalize(),
+                T.FoldConstant(),
+                FoldPadding(),
+                T.CanonicalizeBindings(),
+                T.EliminateCommonSubexpr(),
+                T.DeadCodeElimination(),
+            ],
+        ),
         # our kernels for what costs, TVM's definitions for the rest; nothing is scheduled yet
         ("lower", [LowerConvolution(isa), legalize(), T.FoldConstant(), T.DeadCodeElimination()]),
         # bias, activation, residual into the kernel before them

@@ -246,7 +246,7 @@ _FORMATS: Mapping[str, tuple[int, int]] = {  # the enum's value, bytes per pixel
 }
 _MAX_SIDE = 32767
 _INT32_MAX = 2**31 - 1
-_DTYPE_KINDS: Mapping[int, str] = {0: "int", 1: "uint", 2: "float"}
+_DTYPE_KINDS: Mapping[int, str] = {0: "int", 1: "uint", 2: "float", 6: "bool"}
 
 
 class _Image(ctypes.Structure):
@@ -361,7 +361,8 @@ def _read_info(api: _Api) -> Info:
 
 
 def _tensor_info(raw: _TensorInfo) -> TensorInfo:
-    dtype = np.dtype(f"{_DTYPE_KINDS[raw.dtype_code]}{raw.dtype_bits}")
+    kind = _DTYPE_KINDS[raw.dtype_code]
+    dtype = np.dtype(kind if kind == "bool" else f"{kind}{raw.dtype_bits}")
     return TensorInfo(raw.name.decode(), tuple(raw.shape[: raw.ndim]), dtype)
 
 
@@ -409,9 +410,7 @@ class Pose:
     it again in the child.
     """
 
-    def __init__(
-        self, library: Path, symbol: str, skeleton: tuple[tuple[int, int], ...], options: _Options
-    ) -> None:
+    def __init__(self, library: Path, symbol: str, skeleton: tuple[tuple[int, int], ...], options: _Options) -> None:
         self._api = api = _load_api(library, symbol)
         self.info = _read_info(api)
         self.skeleton = skeleton  # pairs of indices into keypoint_names

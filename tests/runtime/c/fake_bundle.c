@@ -33,8 +33,8 @@ static const char *const step_names[] = {"all"};
 static const int64_t shape[] = {2, 3};
 static const tvmpose_tensor_info inputs[] = {{"x", shape, 2, 2, 32, 24}, {"q", shape, 2, 0, 8, 6}};
 static const tvmpose_tensor_info outputs[] = {{"twice", shape, 2, 2, 32, 24}};
-static const tvmpose_info network = {
-    "fake", "0.0.0", "host", NUM_KEYPOINTS, keypoint_names, 192, 256, 2, 1, inputs, outputs, 4096, 1024, 1, step_names};
+static const tvmpose_info network = {"fake", "0.0.0", "host",  NUM_KEYPOINTS, keypoint_names, 192, 256,       2,
+                                     1,      inputs,  outputs, 4096,          1024,           1,   step_names};
 
 static const tvmpose_info *info(void) { return &network; }
 
@@ -89,8 +89,8 @@ static int look(tvmpose_handle *h, const tvmpose_image *image, tvmpose_box b, in
   uint8_t colour[3];
   middle_pixel(image, (int32_t)x, (int32_t)y, colour);
   for (int k = 0; k < 3; k++)
-    h->keypoints[i][k] = (tvmpose_keypoint){b.x + b.width * (float)k / 2, b.y + b.height * (float)k / 2,
-                                            (float)colour[k] / 255};
+    h->keypoints[i][k] =
+        (tvmpose_keypoint){b.x + b.width * (float)k / 2, b.y + b.height * (float)k / 2, (float)colour[k] / 255};
   h->people[i] = (tvmpose_person){0.5f, b, h->keypoints[i]};
   return TVMPOSE_OK;
 }
@@ -127,7 +127,7 @@ static int profile(tvmpose_handle *h, uint64_t *nanoseconds) {
 
 const tvmpose_api *fake_tvmpose(void);
 const tvmpose_api *fake_tvmpose(void) {
-  static const tvmpose_api api = {FAKE_ABI,    sizeof api, info,  open_handle, run_image,   run_tensors,
+  static const tvmpose_api api = {FAKE_ABI,    sizeof api, info,  open_handle, run_image,    run_tensors,
                                   set_threads, threads,    reset, last_error,  close_handle, profile};
   return &api;
 }

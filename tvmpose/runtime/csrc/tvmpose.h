@@ -78,7 +78,7 @@ typedef struct tvmpose_result {
   const tvmpose_person *people;
 } tvmpose_result;
 
-/* Raw tensor: row-major, no gaps. dtype is DLPack's: code 0 int, 1 uint, 2 float. */
+/* Raw tensor: row-major, no gaps. dtype is DLPack's: code 0 int, 1 uint, 2 float, 6 bool. */
 typedef struct tvmpose_tensor_info {
   const char *name;
   const int64_t *shape;

@@ -5,8 +5,8 @@ from typing import Literal
 
 import pytest
 
-from tvmpose.cards.strict import build, read_toml
 from tvmpose.errors import InputError
+from tvmpose.strict import build, read_toml
 
 
 @dataclass(frozen=True)
