@@ -20,7 +20,7 @@ demo: .venv/demo.stamp
 	$(BIN)/tvmpose run build/blazepose-full build/astronaut.png --box 20,10,400,800 --draw build/astronaut-pose.png
 
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # 5 is pytest's code for "nothing to run"
 test-slow: .venv/dev.stamp

@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import distribution, version
 from pathlib import Path
 
-from benchmarks.machine import QUIET_SHARE, ForeignShare, noise, this_machine
 from benchmarks.report import markdown_table, replace_between_marks, write_json
 from tvmpose import __version__
+from tvmpose.benchmark.machine import TRUSTED_SHARE, Watch, noise, this_machine
 from tvmpose.cards import Card, load_card, pull, sha256_of
 
 ROOT = Path(__file__).parents[1]
@@ -54,18 +54,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.noisy and (complaint := noise()):
         print(complaint, file=sys.stderr)
         return TOO_NOISY
-    share = ForeignShare()
+    watch = Watch()
     files = {name: model_file(load_card(name)) for name in options.models}
     bundles = {name: compiled(name, file, options.build) for name, file in files.items()}
     samples = collect(files, bundles, options.threads, options.rounds, options.frames)
     rows = [summarize(model, runtime, bundles, files, samples) for model in files for runtime in ("tvmpose", "litert")]
-    foreign = share.measure()
+    foreign = watch.stop().foreign
     text = describe(rows, options, samples["", "none"], foreign)
     print(text)
     result = {"machine": asdict(this_machine()), "versions": versions(), "threads": options.threads}
     result |= {"rounds": options.rounds, "frames": options.frames, "foreign_cpu_share": round(foreign, 4)}
     write_json(options.json, result | {"rows": [asdict(row) for row in rows]})
-    if foreign > QUIET_SHARE and not options.noisy:
+    if foreign > TRUSTED_SHARE and not options.noisy:
         print(f"meanwhile others took {foreign:.0%} of the CPU time: the documents stay as they are", file=sys.stderr)
         return TOO_NOISY
     if options.write:
@@ -151,7 +151,7 @@ def versions() -> dict[str, str]:
 
 def describe(rows: Sequence[Row], options: argparse.Namespace, bare: Sequence[Sample], foreign: float) -> str:
     """The table, and under it all that the numbers depend on."""
-    quiet = "" if foreign <= QUIET_SHARE else f" **Not a quiet machine: others took {foreign:.0%} of its CPU time.**"
+    quiet = "" if foreign <= TRUSTED_SHARE else f" **Not a quiet machine: others took {foreign:.0%} of its CPU time.**"
     packages = ", ".join(f"{name} {number}" for name, number in versions().items())
     bare_memory, litert = _megabytes(_median(bare, "peak_bytes")), _megabytes(litert_bytes())
     notes = (

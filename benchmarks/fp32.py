@@ -15,13 +15,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.machine import noise
 from benchmarks.report import markdown_table, replace_between_marks, write_json
 from tvmpose.baselines.peers import PEERS
 from tvmpose.benchmark.compare import Comparison, compare
 from tvmpose.benchmark.duel import Rounds
 from tvmpose.benchmark.facts import Facts, read_facts
-from tvmpose.benchmark.machine import Disturbance, Machine, Watch, this_machine
+from tvmpose.benchmark.machine import Disturbance, Machine, Watch, noise, this_machine
 from tvmpose.benchmark.roofline import measure_roofline
 from tvmpose.benchmark.table import comparison_lines
 from tvmpose.benchmark.timing import geometric_mean
@@ -150,10 +149,15 @@ def model_files(model: Model, folder: Path) -> list[Path]:
     """The source for the peers; a network in PyTorch is converted for them."""
     if source := _source(model):
         return [source]
-    files = [folder / f"{model.card}{suffix}" for suffix in (".onnx", ".param")]
-    for script, file in zip(("torch_to_onnx", "torch_to_ncnn"), files, strict=True):
+    files = []
+    for script, suffix in (("torch_to_onnx", ".onnx"), ("torch_to_ncnn", ".param")):
+        file = (folder / f"{model.card}{suffix}").resolve()
         command = [sys.executable, "-m", f"benchmarks.convert.{script}", model.card, str(file)]
-        subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        if done.returncode:  # its peer will be missing from the row, which says so
+            print(f"{script}: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+        else:
+            files.append(file)
     return files
 
 

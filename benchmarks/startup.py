@@ -17,9 +17,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.deployment import TOO_NOISY
-from benchmarks.machine import noise, this_machine
 from benchmarks.report import markdown_table, replace_between_marks, write_json
 from tvmpose import __version__
+from tvmpose.benchmark.machine import noise, this_machine
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "benchmarks" / "README.md"

@@ -4,6 +4,9 @@ The command line prints them as one line and exits with the code; anything else 
 (exit code 1, with a traceback). 2 is argparse's own code for a wrong command line, 130 an interrupt.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class TvmposeError(Exception):
     """Base of all expected failures. The message is one line: what failed, with what values, what to do."""
@@ -33,3 +36,15 @@ class SetupError(TvmposeError):
     """Something this machine lacks: an extra, a compiler, disk space, a writable folder, a CPU feature."""
 
     exit_code = 6
+
+
+@contextmanager
+def translated(where: str = "") -> Iterator[None]:
+    """The runtime stands alone and has errors of its own; inside, they become ours, told apart by the exit code."""
+    from tvmpose.runtime import PoseError
+
+    kinds: dict[int, type[TvmposeError]] = {kind.exit_code: kind for kind in (InputError, VerifyError, SetupError)}
+    try:
+        yield
+    except PoseError as error:
+        raise kinds.get(error.exit_code, TvmposeError)(f"{where}{error}") from error

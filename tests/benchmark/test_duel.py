@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import FakeBundle
 from tvmpose.benchmark import duel as module
 from tvmpose.benchmark.duel import Contestant, Outcome, Refusal, Rounds, duel, largest_difference
+from tvmpose.benchmark.frame import FrameSize
 from tvmpose.errors import SetupError
 
 QUICK = Rounds(count=2, seconds=0.001)
@@ -18,7 +19,7 @@ INPUTS = [np.arange(6, dtype=np.float32).reshape(2, 3), np.ones((2, 3), np.int8)
 def test_duel__two_of_ours__both_measured_and_equal(fake_bundle: FakeBundle):
     first, second, pixels = duel(
         [Contestant("tvmpose", fake_bundle(name=name), 1) for name in "ab"]
-        + [Contestant("tvmpose", fake_bundle(name="c"), 1, "pixels")],
+        + [Contestant("tvmpose", fake_bundle(name="c"), 1, FrameSize(64, 48))],
         INPUTS,
         QUICK,
     )

@@ -3,13 +3,13 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from benchmarks import deployment, machine, report, startup
+from benchmarks import deployment, report, startup
 from tests.conftest import FakeBundle
+from tvmpose.benchmark import machine
 
 ROOT = Path(__file__).parents[2]
 MARKED = "before\n<!-- speed: begin -->\nold\n<!-- speed: end -->\nafter\n"
@@ -46,27 +46,12 @@ def test_documents__that_the_benchmarks_write__have_the_marks() -> None:
 
 
 @linux
-def test_foreign_share__our_own_work__does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    moments = iter([(0.0, 100.0, 5.0), (10.0, 106.0, 10.0)])  # of 10 s, 6 s busy, 5 s of them ours
-    monkeypatch.setattr(machine.ForeignShare, "_now", staticmethod(lambda: next(moments)))
-    monkeypatch.setattr(machine.os, "cpu_count", lambda: 2)
-    assert machine.ForeignShare().measure() == pytest.approx(1 / 20)
-
-
-@linux
-def test_foreign_share__this_machine__is_a_share() -> None:
-    share = machine.ForeignShare()
-    time.sleep(0.05)
-    assert 0 <= share.measure() <= 1.5  # ticks of 10 ms are counted
-
-
-@linux
 @pytest.mark.parametrize("main", [deployment.main, startup.main])
 def test_main__noisy_machine__is_refused(
     main, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(machine, "LOOK_SECONDS", 0)
-    monkeypatch.setattr(machine.ForeignShare, "measure", lambda self: 0.4)
+    monkeypatch.setattr(machine.Watch, "stop", lambda self: machine.Disturbance(foreign=0.4, stolen=0.0, load=1.0))
     assert main([]) == deployment.TOO_NOISY
     assert "others take 40% of this machine's CPU time" in capsys.readouterr().err
 
@@ -137,4 +122,4 @@ def test_list__names__every_benchmark_of_the_folder() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--list"], cwd=ROOT, check=True, capture_output=True, text=True
     )
-    assert set(done.stdout.split()) == {"deployment", "startup"}
+    assert set(done.stdout.split()) == {"deployment", "fp32", "startup"}

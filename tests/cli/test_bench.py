@@ -53,6 +53,7 @@ def test_bench__thread_sweep__ours_alone(fake_bundle: FakeBundle, monkeypatch, c
     [
         (["--against", "tensorrt"], "--against tensorrt: there are litert, onnxruntime, openvino, ncnn"),
         (["--threads", "1,x"], "--threads '1,x': must be whole numbers"),
+        (["--frame", "1280"], "'1280' is not a frame's size"),
         (["--rounds", "0"], "--rounds 0"),
         (["--seconds", "nan"], "--seconds nan"),
         (["--model", "nowhere.onnx"], "--model nowhere.onnx: no such file"),

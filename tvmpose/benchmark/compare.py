@@ -9,6 +9,7 @@ import numpy as np
 from tvmpose.baselines.peers import PEERS
 from tvmpose.benchmark.duel import Contestant, Outcome, Refusal, Rounds, duel
 from tvmpose.benchmark.facts import Facts, read_facts
+from tvmpose.benchmark.frame import FrameSize
 from tvmpose.benchmark.model_files import file_for, model_files
 from tvmpose.modelspec import TensorSpec
 
@@ -24,7 +25,7 @@ class Comparison:
     multiply_adds: int
     ours: Outcome
     peers: tuple[Outcome, ...]
-    pixels: Outcome | None  # from a 1280 x 720 frame and one box to keypoints; None without a card
+    pixels: Outcome | None  # from a frame and one box to keypoints; None without a card
     missing: tuple[tuple[str, str], ...]
 
     @property
@@ -44,11 +45,12 @@ def compare(
     given: Sequence[Path] = (),
     rounds: Rounds = Rounds(),  # noqa: B008 - frozen
     progress: Progress = lambda text: None,
-    pixels: bool = True,
+    frame: FrameSize | None = FrameSize(),  # noqa: B008 - frozen
 ) -> list[Comparison]:
     """A Comparison for each number of threads. ``peers``: keys of PEERS; ``given``: model files, see model_files.
 
-    pixels: also time the way from pixels to keypoints. Raises InputError, VerifyError or SetupError.
+    frame: the way from its pixels, with one box, to keypoints is timed too; None: it is not. Raises InputError,
+    VerifyError or SetupError.
     """
     facts = read_facts(bundle)
     files = model_files(facts, given) if peers else []
@@ -57,8 +59,8 @@ def compare(
     comparisons = []
     for count in threads:
         ours = [Contestant("tvmpose", bundle, count)]
-        if pixels and facts.card:
-            ours.append(Contestant("tvmpose", bundle, count, "pixels"))
+        if frame and facts.card:
+            ours.append(Contestant("tvmpose", bundle, count, frame))
         rivals = [Contestant(name, _file(name, files), count) for name in present]
         label = f"{facts.name}, {count} thread{'s' * (count != 1)}"
         inputs = [noise(spec) for spec in facts.inputs]
@@ -73,8 +75,8 @@ def _comparison(
     outcomes = [result for result in results if isinstance(result, Outcome)]
     refused = [(r.contestant.runtime, r.reason) for r in results if isinstance(r, Refusal)]
     ours, *others = outcomes
-    pixels = next((outcome for outcome in others if outcome.contestant.kind == "pixels"), None)
-    peers = tuple(outcome for outcome in others if outcome.contestant.kind == "tensors")
+    pixels = next((outcome for outcome in others if outcome.contestant.frame), None)
+    peers = tuple(outcome for outcome in others if outcome.contestant.frame is None)
     return Comparison(facts.name, threads, facts.multiply_adds, ours, peers, pixels, (*missing.items(), *refused))
 
 

@@ -1,10 +1,11 @@
 """One runtime with one model in a process of its own, which runs frames when it is told to.
 
-    python -m tvmpose.benchmark.contestant RUNTIME PATH THREADS TENSORS OUTPUTS pixels|tensors
+    python -m tvmpose.benchmark.contestant RUNTIME PATH THREADS TENSORS OUTPUTS FRAME
 
-Answers on standard output, a line of JSON each: first its name and settings, having written what the first frame gave
-into the file OUTPUTS; then for every line SECONDS of its input the nanoseconds of each frame that it ran in that time.
-Whatever the runtime itself prints goes to standard error. Ends with its input.
+FRAME is 1280x720 for ours from pixels to keypoints, or empty: then the inputs are those of the file TENSORS. Answers on
+standard output, a line of JSON each: first its name and settings, having written what the first frame gave into the
+file OUTPUTS; then for every line SECONDS of its input the nanoseconds of each frame that it ran in that time. Whatever
+the runtime itself prints goes to standard error. Ends with its input.
 """
 
 import json
@@ -17,9 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from tvmpose.baselines.peers import OURS, PEERS
+from tvmpose.benchmark.frame import parse_frame_size
 
-FRAME_SIZE = (1280, 720)
-BOX = (440.0, 60.0, 400.0, 600.0)  # x, y, width, height: someone standing in the middle of the frame
 FEWEST_FRAMES = 5
 UNTIMED_FRAMES = 3  # of every round: caches and clock speed were another process's
 
@@ -27,14 +27,14 @@ Frame = Callable[[], list[np.ndarray]]
 
 
 def main() -> int:
-    runtime, path, threads, tensors, outputs, kind = sys.argv[1:]
+    runtime, path, threads, tensors, outputs, size = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     model = {"tvmpose": OURS, **PEERS}[runtime].open(Path(path), int(threads))
-    if kind == "pixels":
-        width, height = FRAME_SIZE
-        picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-        frame: Frame = lambda: model.run_pixels(picture, BOX)  # type: ignore[attr-defined]  # noqa: E731
+    if size:
+        pixels = parse_frame_size(size)
+        picture, box = pixels.picture(), pixels.box
+        frame: Frame = lambda: model.run_pixels(picture, box)  # type: ignore[attr-defined]  # noqa: E731
     else:
         with np.load(tensors, allow_pickle=False) as file:
             inputs = [file[f"arr_{i}"] for i in range(len(file.files))]

@@ -14,10 +14,11 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 import numpy as np
 
+from tvmpose.benchmark.frame import FrameSize
 from tvmpose.benchmark.timing import Timing, summarize
 from tvmpose.errors import SetupError
 
@@ -32,7 +33,7 @@ class Contestant:
     runtime: str
     path: Path
     threads: int
-    kind: Literal["tensors", "pixels"] = "tensors"
+    frame: FrameSize | None = None  # ours only: from pixels to keypoints; else from tensors to tensors
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class _Process:
         handle, name = tempfile.mkstemp(suffix=".npz", dir=tensors.parent)
         os.close(handle)
         self.remarks: IO[str] = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed in __exit__
-        arguments = (contestant.runtime, contestant.path, contestant.threads, tensors, name, contestant.kind)
+        arguments = (contestant.runtime, contestant.path, contestant.threads, tensors, name, contestant.frame or "")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tvmpose.benchmark.contestant", *map(str, arguments)],
             stdin=subprocess.PIPE,
@@ -123,7 +124,7 @@ class _Process:
     def outcome(self, expected: Sequence[np.ndarray]) -> Outcome | Refusal:
         if self.reason:
             return Refusal(self.contestant, self.reason)
-        same = self.contestant.kind == "tensors"
+        same = self.contestant.frame is None
         difference = largest_difference(self.outputs, expected) if same else None
         return Outcome(self.contestant, self.name, self.settings, summarize(self.times), difference)
 

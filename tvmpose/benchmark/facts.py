@@ -1,16 +1,14 @@
 """What measuring needs to know of a bundle: the part of manifest.json beyond what running needs."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tvmpose.codegen.bundle import MANIFEST, Step
-from tvmpose.errors import InputError, SetupError, TvmposeError, VerifyError
+from tvmpose.errors import InputError, translated
 from tvmpose.modelspec import TensorSpec
-from tvmpose.runtime import PoseError
 from tvmpose.runtime.pose import read_manifest
 from tvmpose.strict import build
 
@@ -61,13 +59,3 @@ def _facts(table: Mapping[str, Any]) -> dict[str, Any]:
         **{key: memory[key] for key in ("arena_bytes", "weight_bytes")},
         **{key: library[key] for key in ("triple", "cpu_features")},
     }
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """The runtime stands alone and has errors of its own; the command line knows ours by the same exit codes."""
-    kinds: dict[int, type[TvmposeError]] = {kind.exit_code: kind for kind in (InputError, VerifyError, SetupError)}
-    try:
-        yield
-    except PoseError as error:
-        raise kinds.get(error.exit_code, TvmposeError)(str(error)) from error

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 TRUSTED_SHARE = 0.05  # of the CPU time: taken by others, or by the hypervisor
+LOOK_SECONDS = 2.0
 DEFAULT_L2_BYTES = 256 << 10
 
 
@@ -91,6 +92,16 @@ class Watch:
         available = max((end.seconds - start.seconds) * (os.cpu_count() or 1), 1e-9)
         foreign = end.busy - start.busy - (end.own - start.own)
         return Disturbance(max(0.0, foreign / available), (end.stolen - start.stolen) / available, self.load)
+
+
+def noise() -> str | None:
+    """One line for the user where others are computing, else None. Looks for two seconds."""
+    watch = Watch()
+    time.sleep(LOOK_SECONDS)
+    taken = watch.stop().foreign
+    if taken <= TRUSTED_SHARE:
+        return None
+    return f"others take {taken:.0%} of this machine's CPU time: stop them, or --noisy to measure all the same"
 
 
 def _now() -> _Moment:

@@ -8,10 +8,10 @@ import numpy as np
 
 from tvmpose import runtime
 from tvmpose.benchmark.compare import noise
-from tvmpose.benchmark.contestant import BOX, FRAME_SIZE
-from tvmpose.benchmark.facts import Facts, translated
+from tvmpose.benchmark.facts import Facts
+from tvmpose.benchmark.frame import FrameSize
 from tvmpose.benchmark.roofline import Roofline
-from tvmpose.errors import InputError
+from tvmpose.errors import InputError, translated
 
 WARM_UP_FRAMES = 5
 
@@ -45,7 +45,7 @@ class FrameProfile:
     steps: tuple[StepProfile, ...]
 
 
-def profile_bundle(bundle: Path, facts: Facts, threads: int, frames: int) -> FrameProfile:
+def profile_bundle(bundle: Path, facts: Facts, threads: int, frames: int, size: FrameSize) -> FrameProfile:
     """Time every step over ``frames`` frames of noise. threads: 0 for the bundle's default.
 
     Raises InputError for a bundle that does not list its steps, and what loading raises.
@@ -54,11 +54,11 @@ def profile_bundle(bundle: Path, facts: Facts, threads: int, frames: int) -> Fra
         used, names = pose.threads, pose.info.step_names
         if names[1:-1] != tuple(step.name for step in facts.steps):
             raise InputError(f"{bundle}: its manifest does not list the library's steps: compile it again")
-        times = _frame_times(pose, facts, frames)
+        times = _frame_times(pose, facts, frames, size)
         single = times
         if used > 1:
             pose.threads = 1
-            single = _frame_times(pose, facts, frames)
+            single = _frame_times(pose, facts, frames, size)
     work = [(None, None), *((step.multiply_adds, step.bytes) for step in facts.steps), (None, None)]
     best, median, one = (values / 1e6 for values in (times.min(0), np.median(times, 0), single.min(0)))
     rows = zip(names, best, median, one, work, strict=True)
@@ -66,16 +66,15 @@ def profile_bundle(bundle: Path, facts: Facts, threads: int, frames: int) -> Fra
     return FrameProfile(used, frames, tuple(steps))
 
 
-def _frame_times(pose: runtime.Pose, facts: Facts, frames: int) -> np.ndarray:
+def _frame_times(pose: runtime.Pose, facts: Facts, frames: int, size: FrameSize) -> np.ndarray:
     """Nanoseconds, (frames, steps)."""
     inputs = [noise(spec) for spec in facts.inputs]
-    width, height = FRAME_SIZE
-    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    picture, box = size.picture(), size.box
     counters, rows = pose.profile(), np.zeros((frames, len(pose.info.step_names)))
     for number in range(-WARM_UP_FRAMES, frames):
         counters[:] = 0
         if facts.card:
-            pose(picture, [BOX])
+            pose(picture, [box])
         else:
             pose.run_tensors(inputs)
         rows[max(number, 0)] = counters

@@ -12,7 +12,7 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "bench",
         help="measure a bundle beside LiteRT, ONNX Runtime, OpenVINO and ncnn",
         description="Measure bundles beside other runtimes: each in a process of its own, in turns, on the same input, "
-        "raw tensors in and every output out; and from the pixels of a 1280x720 frame with one box to keypoints.",
+        "raw tensors in and every output out; and from the pixels of a frame with one box to keypoints.",
     )
     parser.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE", help="folder that `tvmpose compile` wrote")
     parser.add_argument(
@@ -28,6 +28,9 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         help="the bundle's source, or a conversion for a peer that reads another format; repeat for more (default: the "
         "file that `tvmpose pull` brings for the bundle's card)",
     )
+    parser.add_argument(
+        "--frame", default="1280x720", metavar="WxH", help="pixels to keypoints from (default: 1280x720)"
+    )
     parser.add_argument("--sweep-threads", action="store_true", help="ours alone, on 1 thread to twice the CPUs")
     parser.add_argument("--rounds", type=int, default=9, metavar="N", help="turns of each runtime (default: 9)")
     parser.add_argument("--seconds", type=float, default=0.3, metavar="S", help="of each turn (default: 0.3)")
@@ -41,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
     from tvmpose.benchmark.compare import compare
     from tvmpose.benchmark.duel import Rounds
+    from tvmpose.benchmark.frame import parse_frame_size
     from tvmpose.benchmark.machine import Watch, this_machine
     from tvmpose.benchmark.sweep import sweep_lines, thread_counts
     from tvmpose.benchmark.table import comparison_lines, summary_lines
@@ -50,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(
             f"--rounds {args.rounds} must be at least 1, --seconds {args.seconds:g} above 0 and at most 60"
         )
+    frame = parse_frame_size(args.frame)
     if args.model and len(args.bundles) > 1:
         raise InputError("--model is for a single bundle")
     peers = [] if args.sweep_threads else _peers(args.against)
@@ -58,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"{machine}; load average {watch.load:.1f}\n", flush=True)
     for bundle in args.bundles:
         rounds = Rounds(args.rounds, args.seconds)
-        rows = compare(bundle, peers, threads, args.model, rounds, _progress, pixels=not args.sweep_threads)
+        rows = compare(bundle, peers, threads, args.model, rounds, _progress, None if args.sweep_threads else frame)
         comparisons += rows
         _progress("")
         lines = sweep_lines(rows) if args.sweep_threads else (line for row in rows for line in comparison_lines(row))

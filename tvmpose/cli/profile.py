@@ -11,13 +11,14 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser = subparsers.add_parser(
         "profile",
         help="say for each kernel of a bundle how close it comes to the machine's limits",
-        description="Time each step of a frame (1280x720 pixels, one box; tensors where the bundle has no card), and "
+        description="Time each step of a frame (one box; tensors where the bundle has no card), and "
         "measure what this machine can multiply and move at most. Bound by: what would limit a perfect kernel. Of "
         "limit: that kernel's time over this one's. Balance: the time on one thread over that on all of them together.",
     )
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that `tvmpose compile` wrote")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="(default: 1)")
     parser.add_argument("--frames", type=int, default=100, metavar="N", help="(default: 100)")
+    parser.add_argument("--frame", default="1280x720", metavar="WxH", help="size of the picture (default: 1280x720)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write all numbers here")
     parser.add_argument("--plot", type=Path, metavar="OUT.svg", help="draw a bar for each step")
     parser.set_defaults(run=run)
@@ -28,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from tvmpose.benchmark.facts import read_facts
+    from tvmpose.benchmark.frame import parse_frame_size
     from tvmpose.benchmark.machine import Watch, this_machine
     from tvmpose.benchmark.profile import profile_bundle
     from tvmpose.benchmark.profile_plot import profile_svg
@@ -40,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if args.plot and args.plot.suffix != ".svg":
         raise InputError(f"--plot {args.plot}: pictures are .svg files")
     facts, machine, watch = read_facts(args.bundle), this_machine(), Watch()
-    profile = profile_bundle(args.bundle, facts, args.threads, args.frames)
+    profile = profile_bundle(args.bundle, facts, args.threads, args.frames, parse_frame_size(args.frame))
     try:
         sizes = (machine.l2_bytes, facts.memory_bytes)
         roofline = measure_roofline(facts.triple, facts.cpu_features, *sizes, profile.threads)

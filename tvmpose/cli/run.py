@@ -5,13 +5,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from tvmpose.errors import InputError, SetupError, TvmposeError, VerifyError
+from tvmpose.errors import InputError, SetupError, translated
 from tvmpose.extras import require
 
 if TYPE_CHECKING:  # NumPy and what needs it are imported when the verb runs
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     if args.repeat is not None and args.repeat < 0:
         raise InputError(f"--repeat is {args.repeat}, must not be negative")
     repeats = args.repeat if args.repeat is not None else REPEATS_OF_A_SINGLE_IMAGE * (len(args.images) == 1)
-    with _translated(), load(args.bundle, threads=args.threads, max_people=len(boxes or ())) as pose:
+    with translated(), load(args.bundle, threads=args.threads, max_people=len(boxes or ())) as pose:
         outcomes = []
         for path in args.images:
             image = _read_image(path)
@@ -131,7 +131,7 @@ def _read_image(path: Path) -> "np.ndarray":
 
 def _run_image(pose: "Pose", path: Path, image: "np.ndarray", boxes: list[Box] | None, repeats: int) -> Outcome:
     people, milliseconds = [], []
-    with _translated(f"{path}: "):
+    with translated(f"{path}: "):
         pose.reset()
         for _ in range(1 + repeats):
             start = time.perf_counter()
@@ -227,15 +227,3 @@ def _write_file(path: Path, data: bytes) -> None:
     finally:
         with suppress(OSError):  # gone after the rename, or never made
             temporary.unlink()
-
-
-@contextmanager
-def _translated(where: str = "") -> Iterator[None]:
-    """The runtime stands alone and has errors of its own; the command line knows ours by the same exit codes."""
-    from tvmpose.runtime import PoseError
-
-    kinds: dict[int, type[TvmposeError]] = {kind.exit_code: kind for kind in (InputError, VerifyError, SetupError)}
-    try:
-        yield
-    except PoseError as error:
-        raise kinds.get(error.exit_code, TvmposeError)(f"{where}{error}") from error

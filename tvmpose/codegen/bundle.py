@@ -176,7 +176,7 @@ def refuse_other_files(destination: Path) -> None:
     with _disk_errors(destination):
         existing = next(folder for folder in (destination, *destination.parents) if folder.exists())
         if existing.is_dir() and not os.access(existing, os.W_OK):  # false on a read-only file system for root too
-            raise SetupError(f"cannot write the bundle {destination}: {existing} is read-only")
+            raise SetupError(f"cannot write the bundle {destination}: {existing}: Read-only or not permitted")
         if not destination.exists():
             return
         if not destination.is_dir():

@@ -48,7 +48,7 @@ def conv2d_tile(height: int, width: int, vectors: int, lanes: int, registers: in
 
 
 def depthwise_tile(height: int, width: int, lanes: int, registers: int, kernel: int, stride: int) -> RegisterTile:
-    """Inputs are reused among neighbours only: a tile whose accumulators and one input row fill 3/4 of the registers."""
+    """Inputs are reused among neighbours only: accumulators and one input row fill 3/4 of the registers."""
 
     def registers_used(rows: int, columns: int) -> int:
         return rows * columns + (columns - 1) * stride + kernel + 1

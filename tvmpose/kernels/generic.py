@@ -81,7 +81,7 @@ def _extent(schedule: Schedule, loop: LoopRV) -> int:
 
 
 def _lanes(extent: int, widest: int) -> int:
-    """A width that divides the extent and fills half a vector at least; else a short axis as a whole, or full vectors."""
+    """A width that divides the extent and fills half a vector; else a short axis as a whole, or full vectors."""
     fitting = max(n for n in range(1, widest + 1) if extent % n == 0 and n & (n - 1) == 0)
     if fitting >= widest // 2:
         return fitting

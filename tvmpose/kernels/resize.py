@@ -1,4 +1,4 @@
-"""Bilinear resizing in NHWC: sample places and weights are tables, made when compiling, so a pixel costs three lerps."""
+"""Bilinear resizing in NHWC: places and weights are tables, made when compiling, so a pixel costs three lerps."""
 
 import numpy as np
 from tvm import te
