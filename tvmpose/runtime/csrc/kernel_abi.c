@@ -36,11 +36,14 @@ static int free_workspace(int device_type, int device_id, void *piece) {
   return 0;
 }
 
-/* num_tasks <= 0: one for each thread. */
+/* Several for each thread, where the kernel leaves the number to us: whoever is done first takes the next, so that a
+ * slow core, or one that something else runs on, holds up the others by a fraction of the loop only. */
+enum { TASKS_PER_THREAD = 4 };
+
 static int parallel_launch(parallel_task task, void *closure, int num_tasks) {
   worker *w = current_worker;
   if (!w || w->in_task) return launch_serially(task, closure, num_tasks > 0 ? num_tasks : 1);
-  return launch(w->pool, task, closure, num_tasks > 0 ? num_tasks : w->pool->num_workers);
+  return launch(w->pool, task, closure, num_tasks > 0 ? num_tasks : TASKS_PER_THREAD * w->pool->num_workers);
 }
 
 KERNEL_ABI void TVMPOSE_SYMBOL(TVMFFIErrorSetRaisedFromCStrParts)(const char *, const char **, int32_t);
