@@ -46,8 +46,11 @@ def run(args: argparse.Namespace) -> int:
     """Compile; the last line says where the bundle lies."""
     from tvmpose.compile import compile_model, resolve
     from tvmpose.extras import require
+    from tvmpose.frontend.source import FORMATS, Source
     from tvmpose.targets import load_target
 
+    if Path(args.model).suffix in FORMATS:
+        Source(Path(args.model))  # is it there? Asked before TVM, which takes seconds to come
     require("tvm", extra="compiler")
     options = resolve(
         args.model,
