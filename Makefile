@@ -24,7 +24,7 @@ test: .venv/dev.stamp
 
 # 5 is pytest's code for "nothing to run"
 test-slow: .venv/dev.stamp
-	$(BIN)/python -m pytest -m slow || [ $$? -eq 5 ]
+	$(BIN)/python -m pytest -m slow -n auto || [ $$? -eq 5 ]
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
@@ -49,5 +49,5 @@ clean:
 	touch $@
 
 .venv/bench.stamp: .venv/dev.stamp
-	$(PIP) install --quiet --editable '.[all]' $(TORCH)
+	$(PIP) install --quiet --editable '.[compiler,verify,torch,dev,bench]' $(TORCH)
 	touch $@
