@@ -163,9 +163,9 @@ def test_compile__wrong_operator_in_a_real_model__names_its_first_tensor(
     data: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     """One row of the TFLite frontend's table computes another operator; blazepose lite is known by its hash."""
-    from tvmpose.frontend import tflite
+    from tvmpose.frontend.tflite_operators import OPERATORS
 
-    monkeypatch.setitem(tflite.OPERATORS, "ADD", tflite.OPERATORS["SUB"])
+    monkeypatch.setitem(OPERATORS, "ADD", OPERATORS["SUB"])
     model, output = data / "models" / "pose_landmark_lite.tflite", tmp_path / "bundle"
     assert main(["compile", str(model), "--samples", str(photos), "-o", str(output)]) == 5
     error = capfd.readouterr().err

@@ -117,7 +117,7 @@ def test_readme__exit_codes__are_those_of_the_errors() -> None:
 
 def test_readme__tflite_operators__are_those_of_the_frontend() -> None:
     pytest.importorskip("tvm", reason="needs the compiler extra")
-    from tvmpose.frontend.tflite import OPERATORS
+    from tvmpose.frontend.tflite_operators import OPERATORS
 
     listed = re.search(r"^TFLite operators:(.*?)\n\n", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     assert listed and re.findall(r"`(\w+)`", listed[1]) == sorted(OPERATORS)

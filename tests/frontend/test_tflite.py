@@ -15,7 +15,8 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tests.frontend.tflite_builder import TFLiteBuilder
 from tests.native import compile_module, run_library
 from tvmpose.errors import ModelError
-from tvmpose.frontend.tflite import OPERATORS, load, tensor_names
+from tvmpose.frontend.tflite import load, tensor_names
+from tvmpose.frontend.tflite_operators import OPERATORS
 from tvmpose.modelspec import TensorSpec
 from tvmpose.targets import load_target
 
