@@ -112,7 +112,7 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
         library = build(options.target, directory)
         verification, findings, sample = bundle.Verification("not verified"), None, None
         if judge:
-            runs_here = needed_features(options.target) <= needed_features(host_target())
+            runs_here = _runs_here(options.target)
             judged = library if runs_here else build(host_target(), directory / "host")
             findings = _verify(options, judged, judge, spec, pictures)
             progress("verify", _summary(findings))
@@ -120,6 +120,12 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
             sample = _sample(options.card, judge, spec, pictures[0][1])
         manifest = _write(options, library, spec, verification, sample)
     return Report(manifest, library, findings)
+
+
+def _runs_here(target: Target) -> bool:
+    """Whether this machine can load the target's libraries: the same system and C library, and all features."""
+    host = host_target()
+    return target.triple == host.triple and needed_features(target) <= needed_features(host)
 
 
 def _pass_through_tvm() -> None:
