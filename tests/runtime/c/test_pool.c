@@ -36,8 +36,10 @@ static int task(int id, parallel_env *env, void *closure) {
   return id == j->failing_task ? -5 : 0;
 }
 
-static void run_job(int threads, int num_tasks, int slow, int failing) {
-  job j = {.num_tasks = num_tasks > 0 ? num_tasks : threads, .slow_task = slow, .failing_task = failing};
+static void run_job(int num_tasks, int slow, int failing) {
+  job j = {.num_tasks = num_tasks > 0 ? num_tasks : default_tasks(current_worker->pool),
+           .slow_task = slow,
+           .failing_task = failing};
   int status = parallel_launch(task, &j, num_tasks);
   CHECK(status == (failing >= 0 && failing < j.num_tasks ? -5 : 0));
   if (status) return; /* a single thread stops at the failure */
@@ -55,7 +57,7 @@ static void test_jobs(int threads, int jobs) {
     int num_tasks = (int)(random >> 26) % MAX_TASKS;
     int slow = random >> 8 & 15 ? -1 : 0, failing = random >> 16 & 15 ? -1 : 0;
     if ((random >> 20 & 31) == 0) nanosleep(&(struct timespec){0, 80000}, NULL); /* long enough for workers to park */
-    run_job(threads, num_tasks, slow, failing);
+    run_job(num_tasks, slow, failing);
   }
   current_worker = NULL;
   close_pool(p);
@@ -76,7 +78,7 @@ static void test_all_take_part(void) {
   for (int i = 0; i < 300; ++i) {
     atomic_int arrived = 0;
     if (i % 3) nanosleep(&(struct timespec){0, i % 3 * 40000}, NULL);
-    CHECK(parallel_launch(meet, &arrived, 0) == 0 && atomic_load(&arrived) == 3);
+    CHECK(parallel_launch(meet, &arrived, 3) == 0 && atomic_load(&arrived) == 3);
   }
   current_worker = NULL;
   close_pool(p);

@@ -40,10 +40,12 @@ static int free_workspace(int device_type, int device_id, void *piece) {
  * slow core, or one that something else runs on, holds up the others by a fraction of the loop only. */
 enum { TASKS_PER_THREAD = 4 };
 
+static int default_tasks(const pool *p) { return p->num_workers > 1 ? TASKS_PER_THREAD * p->num_workers : 1; }
+
 static int parallel_launch(parallel_task task, void *closure, int num_tasks) {
   worker *w = current_worker;
   if (!w || w->in_task) return launch_serially(task, closure, num_tasks > 0 ? num_tasks : 1);
-  return launch(w->pool, task, closure, num_tasks > 0 ? num_tasks : TASKS_PER_THREAD * w->pool->num_workers);
+  return launch(w->pool, task, closure, num_tasks > 0 ? num_tasks : default_tasks(w->pool));
 }
 
 KERNEL_ABI void TVMPOSE_SYMBOL(TVMFFIErrorSetRaisedFromCStrParts)(const char *, const char **, int32_t);
