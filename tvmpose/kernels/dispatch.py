@@ -3,7 +3,7 @@
 from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
 
-from tvmpose.kernels import convolution_schedule, generic
+from tvmpose.kernels import convolution_schedule, generic, integer_schedule
 from tvmpose.kernels.convolution import TEMPLATE
 from tvmpose.kernels.isa import VectorISA
 
@@ -11,6 +11,8 @@ _TEMPLATES = {
     "conv2d": convolution_schedule.schedule_conv2d,
     "conv2d_transpose": convolution_schedule.schedule_conv2d_transpose,
     "depthwise_conv2d": convolution_schedule.schedule_depthwise_conv2d,
+    "integer_conv2d": integer_schedule.schedule_integer_conv2d,
+    "integer_conv2d_transpose": integer_schedule.schedule_integer_conv2d_transpose,
     "planar_conv2d": convolution_schedule.schedule_planar_conv2d,
 }
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from tvm.target import Target
 
+from tvmpose.kernels.dot_product import SDOT, VNNI_128, VNNI_256, VNNI_512, DotProduct
+
 
 @dataclass(frozen=True)
 class VectorISA:
@@ -11,6 +13,16 @@ class VectorISA:
 
     lanes: int
     registers: int
+    dot_products: tuple[DotProduct, ...] = ()  # of bytes, widest first
+
+    @property
+    def byte(self) -> str:
+        """The dtype in which quantized activations are stored: what its dot products take."""
+        return self.dot_products[0].data if self.dot_products else "int8"
+
+    def dot_product(self, lanes: int) -> DotProduct:
+        """The one for vectors of so many 32-bit lanes. Raises StopIteration where there is none."""
+        return next(dot for dot in self.dot_products if dot.lanes == lanes)
 
     def lanes_for(self, channels: int) -> int:
         """The vector width in which this many channels cost least, counting what fills up the last vector.
@@ -28,13 +40,14 @@ def vector_isa(target: Target) -> VectorISA:
     has = target_features(target)
     triple = str(target.attrs.get("mtriple", ""))
     if triple.startswith("aarch64"):
-        return VectorISA(lanes=4, registers=32)
+        return VectorISA(lanes=4, registers=32, dot_products=(SDOT,) if "dotprod" in has else ())
     if triple.startswith("arm"):
         return VectorISA(lanes=4, registers=16)
     if "avx512f" in has:
-        return VectorISA(lanes=16, registers=32)
+        dots = (VNNI_512, VNNI_256, VNNI_128) if {"avx512vnni", "avx512vl"} <= has else ()
+        return VectorISA(lanes=16, registers=32, dot_products=dots)
     if "avx" in has:
-        return VectorISA(lanes=8, registers=16)
+        return VectorISA(lanes=8, registers=16, dot_products=(VNNI_256, VNNI_128) if "avxvnni" in has else ())
     return VectorISA(lanes=4, registers=16)
 
 

@@ -9,21 +9,25 @@ from tvm.ir import IRModule
 from tvm.target import Target
 
 from tvmpose.kernels.isa import vector_isa
+from tvmpose.kernels.requantize import Rounding
 from tvmpose.passes.annotate_fusion import AnnotateFusion
+from tvmpose.passes.constants import keeping_quantized_constants
 from tvmpose.passes.convert_layout import to_nhwc
 from tvmpose.passes.fold_batch_norm import fold_batch_norm
 from tvmpose.passes.fold_padding import FoldPadding
 from tvmpose.passes.legalize import legalize
 from tvmpose.passes.lower_convolution import LowerConvolution
+from tvmpose.passes.lower_integer import LowerInteger
 from tvmpose.passes.schedule_kernels import ScheduleKernels
 
 Phase = tuple[str, list[tvm.ir.transform.Pass]]
 
 
-def phases(target: Target) -> list[Phase]:
+def phases(target: Target, rounding: Rounding) -> list[Phase]:
     isa, T = vector_isa(target), relax.transform
     return [
-        ("layout", [_module_pass(fold_batch_norm), _module_pass(to_nhwc)]),
+        ("layout", [T.Normalize(), _module_pass(keeping_quantized_constants(_layout), "layout")]),
+        ("integers", [_module_pass(LowerInteger(isa, rounding), "LowerInteger"), T.DeadCodeElimination()]),
         (
             "graph",
             [
@@ -43,17 +47,26 @@ def phases(target: Target) -> list[Phase]:
     ]
 
 
-def _module_pass(function: Callable[[IRModule], IRModule]) -> tvm.ir.transform.Pass:
-    return tvm.transform.module_pass(lambda mod, _: function(mod), opt_level=0, name=function.__name__)
+def _layout(mod: IRModule) -> IRModule:
+    return to_nhwc(fold_batch_norm(mod))
 
 
-def run_pipeline(mod: IRModule, target: Target, on_phase: Callable[[str, IRModule], None] | None = None) -> IRModule:
+def _module_pass(function: Callable[[IRModule], IRModule], name: str) -> tvm.ir.transform.Pass:
+    return tvm.transform.module_pass(lambda mod, _: function(mod), opt_level=0, name=name)
+
+
+def run_pipeline(
+    mod: IRModule,
+    target: Target,
+    on_phase: Callable[[str, IRModule], None] | None = None,
+    rounding: Rounding = Rounding.XNNPACK,
+) -> IRModule:
     """Returns a module whose main is a straight line of call_tir over scheduled PrimFuncs.
 
     on_phase(name, module) is called after each phase, for progress and dumps.
     """
     with target, tvm.transform.PassContext(opt_level=3):
-        for name, passes in phases(target):
+        for name, passes in phases(target, rounding):
             mod = tvm.transform.Sequential(passes)(mod)
             if on_phase:
                 on_phase(name, mod)
