@@ -10,7 +10,9 @@ import numpy as np
 from tvm import te, tirx
 
 from tvmpose.kernels.convolution import TEMPLATE, Window, pack_transposed_weights, pack_weights
+from tvmpose.kernels.integer_tile import conv2d_tile
 
+TILE = "tvmpose.tile"  # block annotation: rows, columns and vectors of the register tile
 FOUR = 4  # bytes that a dot product instruction takes from each side
 
 
@@ -44,23 +46,29 @@ def _by_fours(packed: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(packed.reshape(*outer, inputs // FOUR, FOUR, lanes).swapaxes(-1, -2))
 
 
-def integer_conv2d(data: te.Tensor, packed: te.Tensor, window: Window, zero_point: int) -> te.Tensor:
-    """data (1, H, W, I) bytes, packed (blocks, kh, kw, I / 4, lanes, 4) -> sums (1, OH, OW, blocks * lanes) int32."""
+def integer_conv2d(data: te.Tensor, packed: te.Tensor, window: Window, zero_point: int, registers: int) -> te.Tensor:
+    """data (1, H, W, I) bytes, packed (blocks, kh, kw, I / 4, lanes, 4) -> sums (1, OH, OW', blocks * lanes) int32.
+
+    OW' is the output's width in whole register tiles; columns behind the picture repeat its last one.
+    """
     blocks, kernel_height, kernel_width, fours, lanes, _ = (int(n) for n in packed.shape)
     padded = pad_integer(data, window.padding, fours * FOUR, zero_point)
     height, width = window.output_size((int(data.shape[1]), int(data.shape[2])), (kernel_height, kernel_width))
+    tile = conv2d_tile(height, width, blocks, lanes, registers)
+    whole_width = -(-width // tile.columns) * tile.columns
+    inside = (lambda x: x) if whole_width == width else (lambda x: tirx.min(x, width - 1))
     ry, rx = te.reduce_axis((0, kernel_height), "ry"), te.reduce_axis((0, kernel_width), "rx")
     ri, rk = te.reduce_axis((0, fours), "ri"), te.reduce_axis((0, FOUR), "rk")
     (sy, sx), (dy, dx) = window.strides, window.dilation
     return te.compute(
-        (1, height, width, blocks * lanes),
+        (1, height, whole_width, blocks * lanes),
         lambda n, y, x, c: te.sum(
-            padded[n, y * sy + ry * dy, x * sx + rx * dx, ri * FOUR + rk].astype("int32")
+            padded[n, y * sy + ry * dy, inside(x) * sx + rx * dx, ri * FOUR + rk].astype("int32")
             * packed[c // lanes, ry, rx, ri, c % lanes, rk].astype("int32"),
             axis=[ry, rx, ri, rk],
         ),
         name="conv",
-        attrs={TEMPLATE: "integer_conv2d"},
+        attrs={TEMPLATE: "integer_conv2d", TILE: [tile.rows, tile.columns, tile.vectors]},
     )
 
 

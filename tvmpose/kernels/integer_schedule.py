@@ -12,16 +12,16 @@ from tvmpose.kernels.convolution_schedule import (
     _tiles_per_band,
     _vectorize_tile,
     _weights_outweigh_input,
-    conv2d_tile,
 )
+from tvmpose.kernels.integer import TILE
+from tvmpose.kernels.integer_tile import conv2d_tile
 from tvmpose.kernels.isa import VectorISA
 
 
 def schedule_integer_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
     lanes = int(schedule.get(conv).reads[1].source.shape[-2])
-    _, height, width, channels = _output_shape(schedule, conv)
-    tile = conv2d_tile(height, width, channels // lanes, lanes, isa.registers)
-    _schedule_tiles(schedule, conv, tile, isa)
+    rows, columns, vectors = (int(n) for n in schedule.get(conv).annotations[TILE])
+    _schedule_tiles(schedule, conv, RegisterTile(rows, columns, vectors, lanes), isa)
 
 
 def schedule_integer_conv2d_transpose(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
@@ -59,6 +59,8 @@ def _schedule_tiles(
     whole = _output_shape(schedule, output)[-1] % (tile.vectors * tile.lanes) == 0
     if not whole and _extent(schedule, c_outer) > 1:  # only the last vector of channels tests its lanes
         schedule.annotate(c_outer, "pragma_loop_partition_hint", True)
+    if _output_shape(schedule, output)[2] % (tile.columns * sx):  # only the last tile of a row tests its columns
+        schedule.annotate(x_outer, "pragma_loop_partition_hint", True)
     parallel = _parallelize(schedule, conv, sums, n, band, c_outer, whole)
     schedule.parallel(parallel)
     init = schedule.decompose_reduction(conv, reduction[0])

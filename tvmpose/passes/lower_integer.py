@@ -299,8 +299,10 @@ def te_broadcast(value: Callable[..., tirx.Expr], a: te.Tensor, b: te.Tensor) ->
     shape = np.broadcast_shapes(*(tuple(int(n) for n in t.shape) for t in (a, b)))
 
     def at(tensor: te.Tensor, indices: Sequence[tirx.Expr]) -> tirx.Expr:
-        own = indices[len(indices) - len(tensor.shape) :]
-        return tensor[tuple(0 if int(n) == 1 else i for n, i in zip(tensor.shape, own, strict=True))]
+        missing = len(shape) - len(tensor.shape)
+        # an extent of 1 on both sides keeps its index: TVM then sees that it is element by element, and fuses
+        broadcast = (int(n) == 1 < shape[missing + axis] for axis, n in enumerate(tensor.shape))
+        return tensor[tuple(0 if b else i for b, i in zip(broadcast, indices[missing:], strict=True))]
 
     return te.compute(shape, lambda *i: value(at(a, i), at(b, i)), name="elementwise")
 
@@ -376,7 +378,7 @@ def _convolve(
     window = Window(_pair(call.attrs.strides), (top, left, bottom, right), _pair(call.attrs.dilation))
     if int(call.attrs.groups) > 1:
         return _depthwise(walk, call, data, kernel, window, requantize)
-    return _dense(walk, data, kernel, window, requantize)
+    return _dense(walk, call, data, kernel, window, requantize)
 
 
 def _pair(numbers: Sequence[int]) -> tuple[int, int]:
@@ -423,30 +425,27 @@ class _Kernel:
         return self.integers.astype("int32") - self.zero_points.reshape(shape)
 
 
-def _dense(walk: _Walk, data: Integer, kernel: _Kernel, window: Window, requantize: Requantize) -> relax.Expr:
+def _dense(walk: _Walk, call: relax.Call, data: Integer, kernel: _Kernel, window: Window, requantize: Requantize) -> relax.Expr:
     weight, left_over = kernel.signed()
     height, width, inputs, outputs = weight.shape
     taken = weight.astype("int64").sum((0, 1, 2))
     bias = kernel.bias - data.zero_point * (taken - height * width * inputs * left_over.astype("int64"))
     packed = relax.const(pack_integer_weights(weight, walk.isa.lanes_for(outputs)))
     asymmetric, zero_point = bool(left_over.any()), data.zero_point
+    shape = tuple(int(n) for n in call.ty.shape)
 
     def compute(x: te.Tensor, w: te.Tensor, *constants: te.Tensor) -> te.Tensor:
-        sums = integer_conv2d(x, w, window, zero_point)
+        sums = integer_conv2d(x, w, window, zero_point, walk.isa.registers)
         if not asymmetric:
-            return requantize.store(lambda n, y, x, c: sums[n, y, x, c], _picture(sums, outputs), constants)
+            return requantize.store(lambda n, y, x, c: sums[n, y, x, c], shape, constants)
         totals, (zeros, *rest) = window_sums(x, (height, width), window, zero_point), constants
         corrected = lambda n, y, x, c: sums[n, y, x, c] - zeros[c] * totals[n, y, x]  # noqa: E731
-        return requantize.store(corrected, _picture(sums, outputs), rest)
+        return requantize.store(corrected, shape, rest)
 
     constants = requantize.constants(bias)
     if asymmetric:
         constants = [left_over.astype("int32"), *constants]
     return walk.call("integer_conv2d", compute, data.value, packed, *map(relax.const, constants))
-
-
-def _picture(sums: te.Tensor, outputs: int) -> tuple[int, ...]:
-    return (*(int(n) for n in sums.shape[:3]), outputs)
 
 
 def _depthwise(
@@ -462,12 +461,13 @@ def _depthwise(
         raise NotLowered(f"its sums reach {largest}")
     lanes = walk.isa.lanes_for(channels)
     weight = np.pad(numbers, ((0, 0), (0, 0), (0, -channels % lanes))).astype("float32")
+    shape = tuple(int(n) for n in call.ty.shape)
     small = largest + int(np.abs(kernel.bias).max()) < _EXACT_IN_FLOAT
 
     def compute(x: te.Tensor, w: te.Tensor, *constants: te.Tensor) -> te.Tensor:
         sums = integer_depthwise_conv2d(x, w, window, data.zero_point)
         at = lambda n, y, x, c: sums[n, y, x, c] if small else sums[n, y, x, c].astype("int32")  # noqa: E731
-        return requantize.store(at, _picture(sums, channels), constants)
+        return requantize.store(at, shape, constants)
 
     constants = requantize.constants(kernel.bias)
     if small and walk.rounding is not Rounding.REFERENCE:
