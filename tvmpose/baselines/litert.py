@@ -1,4 +1,4 @@
-"""LiteRT (TensorFlow Lite), CPU with XNNPACK as by default."""
+"""LiteRT (TensorFlow Lite) on the CPU, with the kernels that are asked for."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -9,23 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from tvmpose.errors import ModelError
 from tvmpose.modelspec import TensorSpec
 
+# Quantized models differ from one to the other: XNNPACK rounds in its own way, the other two are within a step.
+KERNELS = {
+    "default": OpResolverType.AUTO,  # XNNPACK for what it can, optimized ones for the rest
+    "optimized": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    "reference": OpResolverType.BUILTIN_REF,
+}
 
-def open_model(path: str | Path, *, threads: int = 1) -> "LiteRT":
-    """Load a .tflite file."""
-    return LiteRT(Path(path), threads)
+
+def open_model(path: str | Path, *, threads: int = 1, kernels: str = "default") -> "LiteRT":
+    """Load a .tflite file; ``kernels`` is one of KERNELS."""
+    return LiteRT(Path(path), threads, kernels)
 
 
 class LiteRT:
     """A model in LiteRT; see tvmpose.baselines.judge.Judge."""
 
-    def __init__(self, path: Path, threads: int) -> None:
-        self.name = f"LiteRT {version('ai-edge-litert')}"
-        self.path, self.threads = path, threads
+    def __init__(self, path: Path, threads: int, kernels: str = "default") -> None:
+        self.name = f"LiteRT {version('ai-edge-litert')}" + (f", {kernels} kernels" if kernels != "default" else "")
+        self.path, self.threads, self.kernels = path, threads, KERNELS[kernels]
         self.interpreter = self.open_interpreter(keep_all=False)
         self.inputs = tuple(map(tensor_spec, self.interpreter.get_input_details()))
         self.outputs = tuple(map(tensor_spec, self.interpreter.get_output_details()))
@@ -53,7 +60,11 @@ class LiteRT:
         return self.open_interpreter(keep_all=True)
 
     def open_interpreter(self, *, keep_all: bool) -> Interpreter:
-        options = {"num_threads": self.threads, "experimental_preserve_all_tensors": keep_all}
+        options = {
+            "num_threads": self.threads,
+            "experimental_preserve_all_tensors": keep_all,
+            "experimental_op_resolver_type": self.kernels,
+        }
         try:
             with without_remarks():
                 interpreter = Interpreter(str(self.path), **options)

@@ -4,8 +4,7 @@ Semantics follow the LiteRT reference kernels (tensorflow/lite/kernels/internal/
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import tflite
@@ -13,142 +12,33 @@ from tvm import relax
 from tvm.relax import op as R
 
 from tvmpose.errors import ModelError
+from tvmpose.frontend.tflite_convolutions import conv_2d, depthwise_conv_2d, fully_connected, pool, transpose_conv
+from tvmpose.frontend.tflite_operator import Operator, activation, constant
 
-
-@dataclass(frozen=True)
-class Operator:
-    """One operator of the file, with its operands as Relax expressions and, where constant, as arrays."""
-
-    builder: relax.BlockBuilder
-    name: str
-    options: Any  # the flatbuffer's options table, or None
-    inputs: tuple[relax.Expr | None, ...]
-    constants: tuple[np.ndarray | None, ...]
-    output_shapes: tuple[tuple[int, ...], ...]
-    output_dtype: str
-
-    def shape(self, index: int) -> tuple[int, ...]:
-        return static_shape(self.inputs[index])
-
-    def constant(self, index: int) -> np.ndarray:
-        value = self.constants[index]
-        if value is None:
-            raise ModelError(f"operand {index} of {self.name} must be a constant")
-        return value
-
-    def emit(self, expression: relax.Expr) -> relax.Expr:
-        return self.builder.emit(expression)
-
-
-def _activation(operator: Operator, value: relax.Expr) -> relax.Expr:
-    kind = operator.options.FusedActivationFunction() if operator.options is not None else 0
-    functions: dict[int, Callable[[relax.Expr], relax.Expr]] = {
-        tflite.ActivationFunctionType.NONE: lambda x: x,
-        tflite.ActivationFunctionType.RELU: R.nn.relu,
-        tflite.ActivationFunctionType.RELU6: lambda x: R.clip(x, 0.0, 6.0),
-        tflite.ActivationFunctionType.RELU_N1_TO_1: lambda x: R.clip(x, -1.0, 1.0),
-    }
-    if kind not in functions:  # TANH and SIGN_BIT are in the schema, but LiteRT's kernels ignore them
-        raise ModelError(f"{operator.name} has the unsupported fused activation {kind}")
-    return functions[kind](value if kind == 0 else operator.emit(value))
-
-
-def _same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
-    """TensorFlow's SAME: the odd pixel goes behind."""
-    total = max((-(-size // stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
-    return total // 2, total - total // 2
-
-
-def _window(operator: Operator, kernel: tuple[int, int], dilation: tuple[int, int]) -> dict[str, Any]:
-    """Strides and explicit padding (top, left, bottom, right) of a convolution or pooling."""
-    options = operator.options
-    strides = (options.StrideH(), options.StrideW())
-    padding = [0, 0, 0, 0]
-    if options.Padding() == tflite.Padding.SAME:
-        for axis in (0, 1):
-            size = operator.shape(0)[1 + axis]
-            padding[axis], padding[axis + 2] = _same_padding(size, kernel[axis], strides[axis], dilation[axis])
-    return {"strides": strides, "padding": tuple(padding), "dilation": dilation}
-
-
-def _bias_and_activation(operator: Operator, value: relax.Expr, bias: int) -> relax.Expr:
-    if len(operator.inputs) > bias and operator.inputs[bias] is not None:
-        value = R.add(operator.emit(value), operator.inputs[bias])
-    return _activation(operator, value)
-
-
-def _conv_2d(operator: Operator) -> relax.Expr:
-    weight = operator.constant(1).transpose(1, 2, 3, 0)  # OHWI -> HWIO
-    dilation = (operator.options.DilationHFactor(), operator.options.DilationWFactor())
-    window = _window(operator, weight.shape[:2], dilation)
-    groups = operator.shape(0)[3] // weight.shape[2]
-    layouts = {"data_layout": "NHWC", "kernel_layout": "HWIO"}
-    value = R.nn.conv2d(operator.inputs[0], _const(weight), groups=groups, **window, **layouts)
-    return _bias_and_activation(operator, value, 2)
-
-
-def _depthwise_conv_2d(operator: Operator) -> relax.Expr:
-    _, height, width, channels = operator.constant(1).shape
-    multiplier = channels // operator.shape(0)[3]
-    data = operator.inputs[0] if multiplier == 1 else operator.emit(R.repeat(operator.inputs[0], multiplier, axis=3))
-    weight = operator.constant(1).reshape(height, width, channels, 1)  # HWOI, channels in TFLite's own order
-    dilation = (operator.options.DilationHFactor(), operator.options.DilationWFactor())
-    window = _window(operator, (height, width), dilation)
-    layouts = {"data_layout": "NHWC", "kernel_layout": "HWOI"}
-    value = R.nn.conv2d(data, _const(weight), groups=channels, **window, **layouts)
-    return _bias_and_activation(operator, value, 2)
-
-
-def _transpose_conv(operator: Operator) -> relax.Expr:
-    weight = operator.constant(1).transpose(3, 0, 1, 2)  # OHWI -> IOHW
-    _, out_height, out_width, _ = operator.output_shapes[0]
-    strides = (operator.options.StrideH(), operator.options.StrideW())
-    padding, output_padding = [0, 0, 0, 0], [0, 0]
-    for axis, out_size in enumerate((out_height, out_width)):
-        full = (operator.shape(2)[1 + axis] - 1) * strides[axis] + weight.shape[2 + axis]
-        before = 0
-        if operator.options.Padding() == tflite.Padding.SAME:
-            before = max(full - out_size, 0) // 2
-        padding[axis], padding[axis + 2] = before, max(full - out_size - before, 0)
-        output_padding[axis] = max(out_size - full, 0)
-    value = R.nn.conv2d_transpose(
-        operator.inputs[2],
-        _const(weight),
-        strides=strides,
-        padding=tuple(padding),
-        output_padding=tuple(output_padding),
-        data_layout="NHWC",
-        kernel_layout="IOHW",
-    )
-    return _bias_and_activation(operator, value, 3)
-
-
-def _fully_connected(operator: Operator) -> relax.Expr:
-    """A dense layer is a 1x1 convolution over an image of one row."""
-    weight = operator.constant(1)  # (outputs, inputs)
-    rows = int(np.prod(operator.shape(0))) // weight.shape[1]
-    flat = operator.emit(R.reshape(operator.inputs[0], (1, 1, rows, weight.shape[1])))
-    value = R.nn.conv2d(flat, _const(weight.T[None, None]), data_layout="NHWC", kernel_layout="HWIO")
-    value = operator.emit(_bias_and_activation(operator, value, 2))
-    return R.reshape(value, operator.output_shapes[0])
-
-
-def _pool(function: Callable[..., relax.Expr], **extra: Any) -> Callable[[Operator], relax.Expr]:
-    def convert(operator: Operator) -> relax.Expr:
-        size = (operator.options.FilterHeight(), operator.options.FilterWidth())
-        window = _window(operator, size, (1, 1))
-        return _activation(operator, function(operator.inputs[0], size, layout="NHWC", **window, **extra))
-
-    return convert
+Convert = Callable[[Operator], relax.Expr | list[relax.Expr]]
 
 
 def _pad(operator: Operator) -> relax.Expr:
     widths = operator.constant(1).astype(int)
-    value = float(operator.constant(2).item()) if len(operator.inputs) > 2 else 0.0
+    value = 0.0
+    if len(operator.inputs) > 2:
+        stored, quantization = operator.constant(2).item(), operator.quantizations[2]
+        value = float(stored if quantization is None else quantization.scale * (stored - quantization.zero_point))
     return R.nn.pad(operator.inputs[0], widths.flatten().tolist(), "constant", value)
 
 
-def _resize(method: str) -> Callable[[Operator], relax.Expr]:
+def _mirror_pad(operator: Operator) -> relax.Expr:
+    mode: Literal["reflect", "symmetric"]
+    mode = "reflect" if operator.options.Mode() == tflite.MirrorPadMode.REFLECT else "symmetric"
+    value = operator.inputs[0]
+    for axis, (size, widths) in enumerate(zip(operator.shape(0), operator.constant(1).astype(int), strict=True)):
+        if widths.any():
+            places = np.pad(np.arange(size), tuple(widths), mode)
+            value = operator.emit(R.take(value, constant(places.astype("int32")), axis))
+    return value
+
+
+def _resize(method: str) -> Convert:
     nearest = method == "nearest_neighbor"
 
     def convert(operator: Operator) -> relax.Expr:
@@ -173,7 +63,7 @@ def _resize(method: str) -> Callable[[Operator], relax.Expr]:
 
 
 def _concatenation(operator: Operator) -> relax.Expr:
-    return _activation(operator, R.concat(list(operator.inputs), operator.options.Axis()))
+    return activation(operator, R.concat(list(operator.inputs), operator.options.Axis()))
 
 
 def _split(operator: Operator) -> list[relax.Expr]:
@@ -209,26 +99,72 @@ def _slice(operator: Operator) -> relax.Expr:
     return R.strided_slice(operator.inputs[0], list(range(len(begin))), begin.tolist(), end.tolist())
 
 
-def _mean(operator: Operator) -> relax.Expr:
-    axes = [int(axis) for axis in operator.constant(1).flatten()]
-    return R.mean(operator.inputs[0], axes, bool(operator.options.KeepDims()))
+def _gather(operator: Operator) -> relax.Expr:
+    if operator.options.BatchDims():
+        raise ModelError(f"GATHER with {operator.options.BatchDims()} batch dimensions is not supported")
+    return R.take(operator.inputs[0], operator.inputs[1], operator.options.Axis())
+
+
+def _pack(operator: Operator) -> relax.Expr:
+    return R.stack(list(operator.inputs), operator.options.Axis())
+
+
+def _unpack(operator: Operator) -> list[relax.Expr]:
+    count, shape = len(operator.output_shapes), operator.output_shapes[0]
+    if count == 1:
+        return [R.reshape(operator.inputs[0], shape)]
+    parts = operator.emit(R.split(operator.inputs[0], count, operator.options.Axis()))
+    return [R.reshape(operator.emit(relax.TupleGetItem(parts, i)), shape) for i in range(count)]
+
+
+def _tile(operator: Operator) -> relax.Expr:
+    return R.tile(operator.inputs[0], [int(n) for n in operator.constant(1)])
+
+
+def _fill(operator: Operator) -> relax.Expr:
+    return R.broadcast_to(operator.inputs[1], operator.output_shapes[0])
+
+
+def _reduce(function: Callable[..., relax.Expr]) -> Convert:
+    def convert(operator: Operator) -> relax.Expr:
+        axes = [int(axis) for axis in operator.constant(1).flatten()]
+        return function(operator.inputs[0], axes, bool(operator.options.KeepDims()))
+
+    return convert
+
+
+def _extreme_place(function: Callable[..., relax.Expr]) -> Convert:
+    def convert(operator: Operator) -> relax.Expr:
+        place = operator.emit(function(operator.inputs[0], int(operator.constant(1).item())))
+        return R.astype(place, operator.output_dtype)
+
+    return convert
+
+
+def _l2_normalization(operator: Operator) -> relax.Expr:
+    x = operator.inputs[0]
+    norm = operator.emit(R.sqrt(operator.emit(R.sum(operator.emit(R.square(x)), -1, keepdims=True))))
+    value = R.divide(x, operator.emit(R.maximum(norm, constant(np.float32(1e-6)))))
+    return activation(operator, value)
 
 
 def _softmax(operator: Operator) -> relax.Expr:
     beta = operator.options.Beta()
-    value = operator.inputs[0] if beta == 1 else operator.emit(R.multiply(operator.inputs[0], _const(np.float32(beta))))
+    value = (
+        operator.inputs[0] if beta == 1 else operator.emit(R.multiply(operator.inputs[0], constant(np.float32(beta))))
+    )
     return R.nn.softmax(value)
 
 
 def _hard_swish(operator: Operator) -> relax.Expr:
     x = operator.inputs[0]
-    gate = R.clip(operator.emit(R.add(x, _const(np.float32(3)))), 0.0, 6.0)
-    return R.multiply(operator.emit(R.multiply(x, operator.emit(gate))), _const(np.float32(1 / 6)))
+    gate = R.clip(operator.emit(R.add(x, constant(np.float32(3)))), 0.0, 6.0)
+    return R.multiply(operator.emit(R.multiply(x, operator.emit(gate))), constant(np.float32(1 / 6)))
 
 
 def _prelu(operator: Operator) -> relax.Expr:
     x, slope = operator.inputs[:2]
-    zero = _const(np.float32(0))
+    zero = constant(np.float32(0))
     negative = operator.emit(R.multiply(operator.emit(R.minimum(x, zero)), slope))
     return R.add(operator.emit(R.maximum(x, zero)), negative)
 
@@ -241,61 +177,96 @@ def _depth_to_space(operator: Operator) -> relax.Expr:
     return R.reshape(value, operator.output_shapes[0])
 
 
-def _unary(function: Callable[[relax.Expr], relax.Expr]) -> Callable[[Operator], relax.Expr]:
-    return lambda operator: function(operator.inputs[0])
+def _space_to_depth(operator: Operator) -> relax.Expr:
+    batch, height, width, channels = operator.shape(0)
+    block = operator.options.BlockSize()
+    value = R.reshape(operator.inputs[0], (batch, height // block, block, width // block, block, channels))
+    value = operator.emit(R.permute_dims(operator.emit(value), [0, 1, 3, 2, 4, 5]))
+    return R.reshape(value, operator.output_shapes[0])
 
 
-def _binary(function: Callable[[relax.Expr, relax.Expr], relax.Expr]) -> Callable[[Operator], relax.Expr]:
-    return lambda operator: _activation(operator, function(*operator.inputs))
+def _plain(function: Callable[..., relax.Expr]) -> Convert:
+    """What is the same in Relax, on the operands as they come."""
+    return lambda operator: function(*operator.inputs)
+
+
+def _as_float(operator: Operator) -> relax.Expr:
+    """What was quantized arrives as a number already; the others are float16."""
+    x = operator.inputs[0]
+    return R.astype(x, "float32") if operator.quantizations[0] is None else x
+
+
+def _binary(function: Callable[[relax.Expr, relax.Expr], relax.Expr]) -> Convert:
+    return lambda operator: activation(operator, function(*operator.inputs))
 
 
 def _reshape(operator: Operator) -> relax.Expr:
     return R.reshape(operator.inputs[0], operator.output_shapes[0])
 
 
-def _const(array: np.ndarray) -> relax.Expr:
-    return relax.const(np.asarray(array, order="C"))  # ascontiguousarray would make a scalar one-dimensional
+# Of these the operands and results are the integers themselves, whatever they stand for.
+INTEGERS = frozenset({"ARG_MAX", "ARG_MIN", "CAST"})
 
-
-def static_shape(expression: relax.Expr) -> tuple[int, ...]:
-    return tuple(int(n) for n in expression.ty.shape)
-
-
-OPERATORS: dict[str, Callable[[Operator], relax.Expr | list[relax.Expr]]] = {
+OPERATORS: dict[str, Convert] = {
+    "ABS": _plain(R.abs),
     "ADD": _binary(R.add),
-    "AVERAGE_POOL_2D": _pool(R.nn.avg_pool2d, count_include_pad=False),
+    "ARG_MAX": _extreme_place(R.argmax),
+    "ARG_MIN": _extreme_place(R.argmin),
+    "AVERAGE_POOL_2D": pool(R.nn.avg_pool2d, count_include_pad=False),
     "CAST": lambda operator: R.astype(operator.inputs[0], operator.output_dtype),
     "CONCATENATION": _concatenation,
-    "CONV_2D": _conv_2d,
-    "DEPTHWISE_CONV_2D": _depthwise_conv_2d,
+    "CONV_2D": conv_2d,
+    "DEPTHWISE_CONV_2D": depthwise_conv_2d,
     "DEPTH_TO_SPACE": _depth_to_space,
-    "DEQUANTIZE": lambda operator: R.astype(operator.inputs[0], "float32"),
+    "DEQUANTIZE": _as_float,
     "DIV": _binary(R.divide),
-    "EXP": _unary(R.exp),
-    "FULLY_CONNECTED": _fully_connected,
+    "EXP": _plain(R.exp),
+    "EXPAND_DIMS": _reshape,
+    "FILL": _fill,
+    "FLOOR_DIV": _plain(R.floor_divide),
+    "FULLY_CONNECTED": fully_connected,
+    "GATHER": _gather,
+    "GATHER_ND": _plain(lambda x, places: R.gather_nd(x, R.astype(places, "int64"))),
     "HARD_SWISH": _hard_swish,
+    "L2_NORMALIZATION": _l2_normalization,
     "LEAKY_RELU": lambda operator: R.nn.leakyrelu(operator.inputs[0], operator.options.Alpha()),
-    "LOGISTIC": _unary(R.sigmoid),
-    "MAXIMUM": _binary(R.maximum),
-    "MAX_POOL_2D": _pool(R.nn.max_pool2d),
-    "MEAN": _mean,
-    "MINIMUM": _binary(R.minimum),
+    "LOGISTIC": _plain(R.sigmoid),
+    "LOG_SOFTMAX": _plain(R.nn.log_softmax),
+    "MAXIMUM": _plain(R.maximum),
+    "MAX_POOL_2D": pool(R.nn.max_pool2d),
+    "MEAN": _reduce(R.mean),
+    "MINIMUM": _plain(R.minimum),
+    "MIRROR_PAD": _mirror_pad,
     "MUL": _binary(R.multiply),
+    "NEG": _plain(R.negative),
+    "PACK": _pack,
     "PAD": _pad,
     "PADV2": _pad,
+    "POW": _plain(R.power),
     "PRELU": _prelu,
-    "RELU": _unary(R.nn.relu),
-    "RELU6": _unary(lambda x: R.clip(x, 0.0, 6.0)),
+    "QUANTIZE": _plain(lambda x: x),
+    "REDUCE_MAX": _reduce(R.max),
+    "RELU": _plain(R.nn.relu),
+    "RELU6": _plain(lambda x: R.clip(x, 0.0, 6.0)),
     "RESHAPE": _reshape,
     "RESIZE_BILINEAR": _resize("linear"),
     "RESIZE_NEAREST_NEIGHBOR": _resize("nearest_neighbor"),
+    "RSQRT": _plain(R.rsqrt),
+    "SHAPE": lambda operator: constant(np.array(operator.shape(0), operator.output_dtype)),
     "SLICE": _slice,
     "SOFTMAX": _softmax,
+    "SPACE_TO_DEPTH": _space_to_depth,
     "SPLIT": _split,
+    "SQRT": _plain(R.sqrt),
+    "SQUARE": _plain(R.square),
+    "SQUARED_DIFFERENCE": _plain(lambda x, y: R.square(R.subtract(x, y))),
     "SQUEEZE": _reshape,
     "STRIDED_SLICE": _strided_slice,
     "SUB": _binary(R.subtract),
-    "TANH": _unary(R.tanh),
+    "SUM": _reduce(R.sum),
+    "TANH": _plain(R.tanh),
+    "TILE": _tile,
     "TRANSPOSE": lambda operator: R.permute_dims(operator.inputs[0], [int(i) for i in operator.constant(1)]),
-    "TRANSPOSE_CONV": _transpose_conv,
+    "TRANSPOSE_CONV": transpose_conv,
+    "UNPACK": _unpack,
 }

@@ -77,7 +77,7 @@ def decode_kernel(
     fields = list(head.fields)
     heatmaps = head.kind == "heatmap"
     if heatmaps:
-        channels_last, rows, columns = _heatmap_layout(shape, num_keypoints, width / height)
+        channels_last, rows, columns = heatmap_layout(shape, num_keypoints, width / height)
     elif math.prod(shape) < num_keypoints * len(fields):
         raise ModelError(f"output {list(shape)} is too small for {num_keypoints} keypoints of {len(fields)} fields")
     if (head.person_tensor is None) != (person_shape is None):
@@ -162,7 +162,7 @@ def decode_kernel(
     return without_person if person_shape is None else with_person
 
 
-def _heatmap_layout(shape: tuple[int, ...], num_keypoints: int, aspect: float) -> tuple[bool, int, int]:
+def heatmap_layout(shape: tuple[int, ...], num_keypoints: int, aspect: float) -> tuple[bool, int, int]:
     """Return (channels last?, rows, columns). Where both layouts fit, the one nearer to the input's aspect ratio."""
     layouts = [(True, *shape[1:3]), (False, *shape[2:])] if len(shape) == 4 and shape[0] == 1 else []
     fitting = [item for item in layouts if shape[3 if item[0] else 1] == num_keypoints]
