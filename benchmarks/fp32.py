@@ -31,6 +31,7 @@ RESULT = ROOT / "benchmarks" / "fp32.json"
 TOO_NOISY = 6  # exit code: something about this machine, as tvmpose.errors has it
 REFERENCE_CPU, REFERENCE_SLACK = "AMD EPYC", 1.10
 COMPILE_HEADER = ("model", "MMAC", "as compiled", "compile", "library", "beyond weights")
+PRUNED_HEADER = ("model, threads", "compiled with", "ours", "than with every output", "as compiled")
 HEADER = ("model, threads", "ours", "best peer", "its time", "ours is faster", "of FMA peak", "pixels to keypoints")
 
 
@@ -62,6 +63,11 @@ MODELS = {
 }
 
 
+# What a user who needs less can have: no peer takes part, for it would compute something else.
+PRUNED = {"blazepose-lite": ("--outputs", "head"), "blazepose-full": ("--outputs", "head")}
+PRUNED |= {"edvardhua-cpm": ("--keypoints", "0-3")}
+
+
 @dataclass(frozen=True)
 class Compiled:
     """A bundle and what it took."""
@@ -90,11 +96,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for row in compare(made.bundle, list(PEERS), options.threads, files, Rounds(options.rounds, options.seconds)):
             print("\n".join(comparison_lines(row)), flush=True)
             rows.append((name, row))
+    pruned = list(pruned_rows([name for name in options.models if name in PRUNED], options))
     disturbance = watch.stop()
-    text = describe(machine, disturbance, bundles, rows, peaks)
+    text = describe(machine, disturbance, bundles, rows, peaks, pruned)
     print(f"\n{text}")
     result = {"machine": asdict(machine), "disturbance": asdict(disturbance), "fma_peak": peaks}
     result["rows"] = [{"card": name, **asdict(row)} for name, row in rows]
+    result["pruned"] = [{"card": name, "options": PRUNED[name], **asdict(row)} for name, row in pruned]
     write_json(options.json, _plain(result))
     if disturbance.complaints() and not options.noisy:
         print(f"the documents stay as they are: {'; '.join(disturbance.complaints())}", file=sys.stderr)
@@ -126,7 +134,18 @@ def _source(model: Model) -> Path | None:
     return Path(os.environ["TVMPOSE_DATA"]) / "models" / model.file
 
 
-def compiled(model: Model, folder: Path) -> Compiled:
+def pruned_rows(names: Sequence[str], options: argparse.Namespace) -> Iterator[tuple[str, Comparison]]:
+    """Ours alone, compiled with the options in PRUNED."""
+    for name in names:
+        made = compiled(MODELS[name], options.build / "pruned", PRUNED[name])
+        for row in compare(
+            made.bundle, [], options.threads, rounds=Rounds(options.rounds, options.seconds), frame=None
+        ):
+            print("\n".join([" ".join(PRUNED[name]), *comparison_lines(row)]), flush=True)
+            yield name, row
+
+
+def compiled(model: Model, folder: Path, options: Sequence[str] = ()) -> Compiled:
     """A fresh bundle, by the command that users have, in its own process. Verified like any other."""
     bundle = folder / model.card
     command = [
@@ -138,6 +157,7 @@ def compiled(model: Model, folder: Path) -> Compiled:
         "host",
         "-o",
         str(bundle),
+        *options,
     ]
     start = time.perf_counter()
     subprocess.run([sys.executable, "-m", "tvmpose", *command], check=True, stdout=subprocess.DEVNULL)
@@ -185,6 +205,7 @@ def describe(
     bundles: dict[str, Compiled],
     rows: Sequence[tuple[str, Comparison]],
     peaks: dict[int, float],
+    pruned: Sequence[tuple[str, Comparison]] = (),
 ) -> str:
     """The tables in Markdown, and all that their numbers depend on."""
     runtimes = sorted({f"{o.name} ({o.settings})" for _, row in rows for o in (row.ours, *row.peers)})
@@ -198,9 +219,27 @@ def describe(
         for name, row in rows
         if row not in whole
     ]
-    notes += [f"- {name}, {row.threads}: rounds differ by more than 10 %." for name, row in rows if not _steady(row)]
+    unsteady = [(name, row) for name, row in rows if not _steady(row)]
+    unsteady += [(f"{name} {' '.join(PRUNED[name])}", row) for name, row in pruned if not _steady(row)]
+    notes += [f"- {name}, {row.threads}: rounds differ by more than 10 %." for name, row in unsteady]
     sizes = markdown_table(COMPILE_HEADER, [_compile_cells(name, made) for name, made in bundles.items()])
-    return "\n\n".join([table, *_means(whole), "\n".join(notes), sizes])
+    return "\n\n".join([table, *_means(whole), *_pruned_table(pruned, rows), "\n".join(notes), sizes])
+
+
+def _pruned_table(pruned: Sequence[tuple[str, Comparison]], rows: Sequence[tuple[str, Comparison]]) -> Iterator[str]:
+    whole = {(name, row.threads): row.ours.timing.median_ms for name, row in rows}
+    cells = [
+        (
+            f"{name}, {row.threads}",
+            f"`{' '.join(PRUNED[name])}`",
+            f"{row.ours.timing.median_ms:.2f} ms",
+            f"{row.ours.timing.median_ms / whole[name, row.threads] - 1:+.0%}",
+            f"{row.multiply_adds / 1e6:.0f} MMAC",
+        )
+        for name, row in pruned
+    ]
+    if cells:
+        yield markdown_table(PRUNED_HEADER, cells)
 
 
 def _steady(row: Comparison) -> bool:

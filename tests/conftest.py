@@ -128,10 +128,17 @@ Compile = Callable[..., Compiled]
 
 @pytest.fixture(scope="session")
 def compiled(data: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Compile:
-    """``compiled(file of data/models or card name, card=None, target="host", guard_bytes=0)``, verified, once each."""
+    """``compiled(file of data/models or card name, card=None, ...)`` as resolve takes them, verified, once each."""
 
     @cache
-    def compile_once(model: str, card: str | None = None, target: str = "host", guard_bytes: int = 0) -> Compiled:
+    def compile_once(
+        model: str,
+        card: str | None = None,
+        target: str = "host",
+        guard_bytes: int = 0,
+        outputs: str | None = None,
+        keypoints: str | None = None,
+    ) -> Compiled:
         folder, file = tmp_path_factory.mktemp("compiled"), data / "models" / model
         options = resolve(
             str(file) if file.is_file() else model,
@@ -142,6 +149,8 @@ def compiled(data: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory)
             dump=folder,
             guard_bytes=guard_bytes,
             static=True,
+            outputs=outputs,
+            keypoints=keypoints,
         )
         return Compiled(folder / "bundle", folder / "build", options.card, compile_model(options))
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
-from tests.conftest import CLEAR_PHOTOS, Compile
+from tests.conftest import CLEAR_PHOTOS, Compile, Compiled
 from tests.tiny import Tiny
 from tvmpose import gate
 from tvmpose.cli.main import main
@@ -17,6 +18,7 @@ from tvmpose.errors import InputError, ModelError, SetupError
 from tvmpose.frontend.source import Source
 from tvmpose.runtime import load
 from tvmpose.runtime.pose import MachineError
+from tvmpose.runtime.pose import main as check_main
 from tvmpose.targets import Target, host_target, load_target, needed_features
 
 
@@ -144,6 +146,117 @@ def test_compile__dump_that_cannot_be_written__one_line_before_the_work(tiny: Ti
     (tmp_path / "file").write_text("")
     with pytest.raises(SetupError, match=r"--dump .*file|--dump /proc/dump"):
         compile_model(options(tiny, tmp_path / "bundle", dump=tmp_path / dump), lambda step, result: pytest.fail(step))
+
+
+# A part of the model
+
+
+def multiply_adds(report: Report) -> int:
+    return sum(step.multiply_adds for step in report.manifest.steps)
+
+
+@pytest.mark.parametrize(
+    ("model", "card", "outputs", "keypoints", "shapes"),
+    [
+        ("pose_landmark_lite.tflite", "blazepose-lite", "head", "nose,11-16", [(1, 7 * 5), (1, 1)]),
+        ("edvardhua_cpm_192.tflite", "edvardhua-cpm", None, "0-3", [(1, 96, 96, 4)]),
+        pytest.param("movenet-lightning.onnx", "movenet-lightning", "0", "5,9", [(1, 1, 2, 3)], marks=pytest.mark.slow),
+        pytest.param("mobilenetv2-deconv", None, None, "9,10", [(1, 2, 64, 48)], marks=pytest.mark.slow),
+    ],
+)
+def test_compile__part_of_a_real_model__the_whole_one_s_keypoints_for_less(
+    compiled: Compile, photos: Path, model: str, card: str | None, outputs: str | None, keypoints: str, shapes: list
+):
+    if model == "mobilenetv2-deconv":
+        pytest.importorskip("torch", reason="torch is not installed")
+    whole, part = compiled(model, card), compiled(model, card, outputs=outputs, keypoints=keypoints)
+    assert [output.shape for output in part.report.manifest.model.outputs] == shapes
+    verification = part.report.manifest.verification
+    assert verification.status == "verified" and verification.joints and verification.max_px <= 0.1
+    with load(whole.bundle) as all_of_it, load(part.bundle) as network:
+        kept = [all_of_it.keypoint_names.index(name) for name in network.keypoint_names]
+        for name in CLEAR_PHOTOS:
+            picture = cv2.imread(str(photos / name))
+            (expected,), (found,) = all_of_it(picture), network(picture)
+            np.testing.assert_allclose(found.keypoints, expected.keypoints[kept], rtol=0, atol=1e-4)
+            if outputs == "head":  # BlazePose's person score is an output of its own, not the joints' mean
+                assert found.score == expected.score
+    if model == "movenet-lightning.onnx":  # its decoding is part of the graph, which needs all of them
+        assert multiply_adds(part.report) == multiply_adds(whole.report)
+    else:
+        assert multiply_adds(part.report) < multiply_adds(whole.report)
+
+
+def test_compile__outputs_of_the_head__the_branches_of_the_others_are_gone(compiled: Compile, blazepose_lite: Compiled):
+    """BlazePose's mask and heatmaps are over a fifth of its work."""
+    part = compiled("pose_landmark_lite.tflite", "blazepose-lite", outputs="head", keypoints="nose,11-16")
+    assert multiply_adds(part.report) < 0.8 * multiply_adds(blazepose_lite.report)
+    assert part.report.library.weight_bytes < blazepose_lite.report.library.weight_bytes
+
+
+def test_compile__keypoints__manifest_library_and_self_check_have_those_alone(
+    tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    report = compile_model(options(tiny, tmp_path / "part", keypoints="right_wrist,5-9"))
+    names = ("left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist")
+    assert report.manifest.keypoints is not None
+    assert report.manifest.keypoints.names == names  # in the card's order
+    assert report.manifest.keypoints.edges == ((0, 1), (0, 2), (2, 4), (1, 3), (3, 5))  # none to the hips
+    assert report.findings is not None and report.findings.joints == 6
+    with load(tmp_path / "part") as pose:
+        assert pose.keypoint_names == names and pose.skeleton == report.manifest.keypoints.edges
+        assert [output.shape for output in pose.info.outputs] == [(1, 6, 24, 32)]
+    assert check_main(["--check", str(tmp_path / "part")]) == 0
+    assert capfd.readouterr().out.startswith("ok: 6 keypoints within ")
+
+
+def test_compile__all_keypoints_named__as_without(tiny: Tiny, tmp_path: Path):
+    whole = compile_model(options(tiny, tmp_path / "whole"))
+    named = compile_model(options(tiny, tmp_path / "named", keypoints="0-16", outputs="maps"))
+    assert (named.manifest.keypoints, named.manifest.model) == (whole.manifest.keypoints, whole.manifest.model)
+    assert named.findings == whole.findings
+
+
+def test_compile__outputs_without_a_card__raw_tensors_of_those(two_outputs: Path, tiny: Tiny, tmp_path: Path):
+    """The tensor that is kept is verified; the convolution behind the other is not in the library."""
+    resolved = resolve(
+        str(two_outputs), card=None, target=host_target(), output=tmp_path / "b", samples=tiny.samples, outputs="relu"
+    )
+    report = compile_model(resolved)
+    assert [output.name for output in report.manifest.model.outputs] == ["relu"]
+    assert report.manifest.verification.status == "verified"
+    assert sum(step.multiply_adds > 0 for step in report.manifest.steps) == 1
+
+
+@pytest.fixture
+def two_outputs(tiny: Tiny) -> Path:
+    """tiny.onnx, which returns "relu" too."""
+    model = onnx.load(tiny.model)
+    shape = (1, 8, 24, 32)
+    model.graph.output.append(onnx.helper.make_tensor_value_info("relu", onnx.TensorProto.FLOAT, shape))
+    path = tiny.model.with_name("two.onnx")
+    onnx.save(model, path)
+    return path
+
+
+def test_compile__first_photo_without_a_sure_joint__another_is_the_self_check_s(tiny: Tiny, tmp_path: Path):
+    black = np.zeros((48, 72, 3), np.uint8)
+    cv2.imwrite(str(tiny.samples / "a-black.png"), black)
+    compile_model(options(tiny, tmp_path / "bundle"))
+    with np.load(tmp_path / "bundle" / SAMPLE) as sample:
+        assert sample["image"].any() and np.isfinite(sample["keypoints"]).any()
+
+
+def test_compile__outputs_that_there_are_not__one_line_and_nothing_written(tiny: Tiny, tmp_path: Path):
+    with pytest.raises(InputError, match="--outputs map: nothing is called so; did you mean maps") as caught:
+        compile_model(options(tiny, tmp_path / "bundle", outputs="map"))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_resolve__keypoints_of_a_model_without_card__refused(tiny: Tiny, tmp_path: Path):
+    with pytest.raises(InputError, match="--keypoints: needs a card"):
+        options(tiny, tmp_path / "bundle", card=None, keypoints="0")
 
 
 # A device that is not this one

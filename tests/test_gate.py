@@ -1,6 +1,7 @@
 """The gate: what it measures, what it refuses, and that nothing is left behind then."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,16 +36,16 @@ class FixedJudge:
 class ShiftedPose:
     """A library whose keypoints are all ``shift`` pixels of the picture to the right of FixedJudge's."""
 
-    def __init__(self, shift: float) -> None:
-        self.shift = shift
+    def __init__(self, shift: float, joints: int = JOINTS) -> None:
+        self.shift, self.joints = shift, joints
 
     def run_tensors(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         return FixedJudge().run(inputs)
 
     def __call__(self, picture: np.ndarray, format: str) -> list[SimpleNamespace]:
         scale = picture.shape[1] / 32
-        x, y = (np.arange(JOINTS) + 3) * scale + self.shift, np.full(JOINTS, 5 * scale)
-        return [SimpleNamespace(keypoints=np.stack([x, y, np.ones(JOINTS)], axis=1))]
+        x, y = (np.arange(self.joints) + 3) * scale + self.shift, np.full(self.joints, 5 * scale)
+        return [SimpleNamespace(keypoints=np.stack([x, y, np.ones(self.joints)], axis=1))]
 
 
 PICTURES = [("a.png", np.zeros((48, 64, 3), np.uint8)), ("b.png", np.zeros((72, 96, 3), np.uint8))]
@@ -64,6 +65,15 @@ def test_compare__keypoints_moved_in_the_picture__distance_in_input_pixels(tiny:
 def test_compare__source_model_sure_of_nothing__asks_for_other_photos(tiny: Tiny):
     with pytest.raises(InputError, match=r"of no joint .* give --samples"):
         gate.compare(ShiftedPose(0), FixedJudge(height=0.2), load_card(tiny.card), SPEC, PICTURES)
+
+
+def test_compare__kept_joints_that_no_photo_is_sure_of__names_them(tiny: Tiny):
+    card = replace(load_card(tiny.card), kept=(15, 16))
+    judge, pose = FixedJudge(height=0.2), ShiftedPose(0, joints=2)
+    judge.maps = judge.maps[:, 15:]
+    pose.run_tensors = judge.run
+    with pytest.raises(InputError, match="--samples that show left_ankle, right_ankle"):
+        gate.compare(pose, judge, card, SPEC, PICTURES)
 
 
 def test_compare__one_output_not_a_number__is_not_lost_among_the_others(tiny: Tiny):

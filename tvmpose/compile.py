@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,8 @@ from tvmpose.codegen.library import Library, Progress, compile_library
 from tvmpose.errors import InputError, ModelError, SetupError
 from tvmpose.extras import require
 from tvmpose.frontend.source import FORMATS, Source
+from tvmpose.pose.skeletons import SKELETONS
+from tvmpose.selection import PartialJudge, parse, select
 from tvmpose.targets import Target, host_target, needed_features
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ class Options:
     dump: Path | None = None
     guard_bytes: int = 0
     static: bool = False
+    outputs: str | None = None  # see selection.select, as of the next
+    keypoints: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,13 @@ def resolve(
     dump: Path | None = None,
     guard_bytes: int = 0,
     static: bool = False,
+    outputs: str | None = None,
+    keypoints: str | None = None,
 ) -> Options:
-    """Find the model file and its card: a card's name, or a file whose card is named, known by its hash, or absent."""
+    """Find the model file and its card: a card's name, or a file whose card is named, known by its hash, or absent.
+
+    outputs, keypoints: what of the model to compile, as selection.parse takes it; None is all.
+    """
     if Path(model).suffix == ".toml":
         raise InputError(f"{model} is a card: tvmpose compile MODEL_FILE --card {model}")
     if Path(model).suffix in FORMATS or Path(model).exists():
@@ -70,8 +79,23 @@ def resolve(
         path = pull(load_card(model))
     shape = (1, 3, known.input.height, known.input.width) if known else None
     name = _identifier(known.name if known and Path(model).suffix not in FORMATS else Path(model).stem)
-    destination = output or Path(name)
-    return Options(Source(path, shape), known, target, name, destination, samples, verify, dump, guard_bytes, static)
+    if keypoints is not None and known is None:
+        raise InputError("--keypoints: needs a card, which says where they are (--card)")
+    kept = parse(keypoints, known.keypoints.keypoints, "--keypoints") if known and keypoints is not None else None
+    return Options(
+        Source(path, shape),
+        known,
+        target,
+        name,
+        output or Path(name),
+        samples,
+        verify,
+        dump,
+        guard_bytes,
+        static,
+        outputs,
+        kept,
+    )
 
 
 def compile_model(options: Options, progress: Progress = lambda step, result: None) -> Report:
@@ -81,6 +105,7 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
     """
     require("tvm", extra="compiler")
     from tvmpose.codegen.pixels import check_card
+    from tvmpose.passes.prune import prune
 
     _pass_through_tvm()
     bundle.refuse_other_files(options.output.resolve())
@@ -92,6 +117,11 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
     progress("import", f"{options.source.format}, {len(spec.inputs)} in, {len(spec.outputs)} out")
     if options.card:
         check_card(spec, options.card)
+    if options.outputs is not None or options.keypoints is not None:
+        selection, whole = select(spec, options.card, options.outputs, options.keypoints), spec
+        module, spec = prune(module, selection.parts), selection.spec(spec)
+        options, judge = replace(options, card=selection.card), judge and PartialJudge(judge, selection)
+        progress("prune", f"{len(spec.outputs)} of {len(whole.outputs)} outputs" + _kept(options.card))
     with tempfile.TemporaryDirectory(prefix="tvmpose-") as temporary:
         directory = options.dump / "build" if options.dump else Path(temporary)
 
@@ -117,9 +147,13 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
             findings = _verify(options, judged, judge, spec, pictures)
             progress("verify", _summary(findings))
             verification = bundle.Verification("verified" if runs_here else "host-equivalent only", **vars(findings))
-            sample = _sample(options.card, judge, spec, pictures[0][1])
+            sample = _sample(options.card, judge, spec, [picture for _, picture in pictures])
         manifest = _write(options, library, spec, verification, sample)
     return Report(manifest, library, findings)
+
+
+def _kept(card: Card | None) -> str:
+    return f", {len(card.kept)} of {len(SKELETONS[card.skeleton].keypoints)} keypoints" if card and card.kept else ""
 
 
 def _runs_here(target: Target) -> bool:
@@ -174,19 +208,32 @@ def _summary(findings: gate.Findings) -> str:
     )
 
 
-def _sample(card: Card | None, judge: "Judge", spec: "ModelSpec", picture: "np.ndarray") -> bytes:
-    """The bundle's self-check: the first picture at the network's size, and what the source model says of it."""
-    cv2 = require("cv2", extra="compiler")
+def _sample(card: Card | None, judge: "Judge", spec: "ModelSpec", pictures: "list[np.ndarray]") -> bytes:
+    """The bundle's self-check: a picture at the network's size, and what the source model says of it.
+
+    It is the first picture, with a card the first in which the source model is sure of a joint, or the last.
+    """
     if card is None:
-        expected = gate.expect(judge, None, spec.inputs[0], picture)
+        expected = gate.expect(judge, None, spec.inputs[0], pictures[0])
         return bundle.tensor_sample([expected.input], expected.tensors)
+    for picture in pictures:
+        sample, is_sure = _keypoint_sample(card, judge, spec, picture)
+        if is_sure:
+            break
+    return sample
+
+
+def _keypoint_sample(card: Card, judge: "Judge", spec: "ModelSpec", picture: "np.ndarray") -> tuple[bytes, bool]:
+    """One picture's sample, and whether the source model is sure of any joint in it."""
+    cv2 = require("cv2", extra="compiler")
     height, width = picture.shape[:2]
     scale = min(1.0, max(card.input.width, card.input.height) / max(height, width))
     small = cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
     keypoints = gate.expect(judge, card, spec.inputs[0], small).keypoints
     assert keypoints is not None  # there is a card
-    keypoints[keypoints[:, 2] < gate.SURE_SCORE] = float("nan")
-    return bundle.keypoint_sample(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), None, keypoints)
+    unsure = keypoints[:, 2] < gate.SURE_SCORE
+    keypoints[unsure] = float("nan")
+    return bundle.keypoint_sample(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), None, keypoints), not unsure.all()
 
 
 def _write(

@@ -141,8 +141,9 @@ def compare(
             distances.append(np.hypot(*offsets.T) / expected.pixels_per_input_pixel)
     joints = np.concatenate(distances) if distances else np.zeros(0)
     if card and not joints.size:
+        what = ", ".join(card.keypoints.keypoints) if card.kept else "people"
         raise InputError(
-            f"the source model is sure (score {SURE_SCORE}) of no joint in any sample: give --samples with people"
+            f"the source model is sure (score {SURE_SCORE}) of no joint in any sample: give --samples that show {what}"
         )
     worst, p95 = (float(joints.max()), float(np.percentile(joints, 95))) if joints.size else (0.0, 0.0)
     return Findings(judge.name, len(pictures), joints.size, worst, p95, float(np.max(relative)))  # NaN if any is

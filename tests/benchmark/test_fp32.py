@@ -66,3 +66,24 @@ def test_models__every_one__has_a_card_and_a_file_of_its_format():
     for name, model in fp32.MODELS.items():
         assert load_card(name).name == model.card
         assert model.file is None or Path(model.file).suffix in (".tflite", ".onnx")
+
+
+def test_describe__pruned_row__beside_the_whole_one_and_in_no_mean():
+    rows = [("blazepose-lite", row(4.0, litert=10.0, openvino=8.0))]
+    text = fp32.describe(ZEN, QUIET, {}, rows, {1: 60e9}, [("blazepose-lite", row(3.0))])
+    assert "| blazepose-lite, 1 | `--outputs head` | 3.00 ms | -25% | 200 MMAC |" in text
+    assert "geometric mean **2.00×**, least 2.00×." in text
+    assert fp32.PRUNED_HEADER[1] not in fp32.describe(ZEN, QUIET, {}, rows, {1: 60e9})
+
+
+@pytest.mark.parametrize("name", fp32.PRUNED)
+def test_pruned__every_one__keeps_something_of_a_model_that_is_measured_whole(name):
+    from tvmpose.cards import load_card
+    from tvmpose.selection import parse
+
+    option, kept = fp32.PRUNED[name]
+    assert name in fp32.MODELS
+    if option == "--keypoints":
+        assert parse(kept, load_card(name).keypoints.keypoints, option)
+    else:
+        assert (option, kept) == ("--outputs", "head")

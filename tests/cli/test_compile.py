@@ -23,7 +23,8 @@ def test_compile__tiny_model__options_first_the_place_last_and_nothing_on_standa
     head, steps, last = out.split("\n\n")
     assert [line.split()[0] for line in head.splitlines()] == ["model", "card", "target", "verify", "output"]
     assert f"{tiny.model} (onnx)" in head and str(tiny.samples) in head
-    assert [line.split()[0] for line in steps.splitlines()][0::9] == ["import", "verify"]
+    names = [line.split()[0] for line in steps.splitlines()]
+    assert (names[0], names[-1]) == ("import", "verify")
     assert re.search(r"1 samples, 17 joints against onnxruntime \S+: at most 0\.\d+ px", steps)
     size = sum(path.stat().st_size for path in output.iterdir() if path.name != "manifest.json")
     assert last.startswith(f"{output}: {size / 1e6:.2f} MB, verified; at run time ")
@@ -50,6 +51,28 @@ def test_compile__dump_and_static__written_where_asked(tiny: Tiny, tmp_path: Pat
     phases = sorted(path.name for path in dump.glob("*.py"))
     assert phases[0] == "0-layout.py" and phases[-1].endswith("-schedule.py")
     assert "libtiny.a" in json.loads((output / "manifest.json").read_text())["files"]
+
+
+def test_compile__part_of_a_model__said_before_and_counted(
+    tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    assert main([*tiny.arguments(tmp_path / "bundle"), "--outputs", "head", "--keypoints", "nose,15-16"]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert "    keep  outputs head; keypoints nose, left_ankle, right_ankle\n" in out
+    assert "   prune  1 of 1 outputs, 3 of 17 keypoints" in out and "3 joints against onnxruntime" in out
+
+
+@pytest.mark.parametrize(
+    "option", ["--outputs=", "--outputs=7", "--keypoints=", "--keypoints=noze", "--keypoints=1,0-2"]
+)
+def test_compile__part_that_there_is_not__exit_3_and_one_line(
+    tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str], option: str
+):
+    assert main([*tiny.arguments(tmp_path / "bundle"), option]) == 3
+    error = capfd.readouterr().err
+    assert error.startswith(f"tvmpose: error: {option.partition('=')[0]}") and error.count("\n") == 1
+    assert not (tmp_path / "bundle").exists()
 
 
 @pytest.mark.parametrize("value", ["-1", "many", "5000000000"])

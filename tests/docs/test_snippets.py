@@ -143,7 +143,7 @@ def test_adding_a_model__tables__name_every_field_of_a_card() -> None:
 
     named = set(re.findall(r"`(?:\[+)?(\w+)(?:\]+)?`", (ROOT / "docs" / "adding-a-model.md").read_text()))
     for kind in (Card, Crop, Head, Input, Accuracy):
-        assert {field.name for field in dataclasses.fields(kind)} - {"name", "folder"} <= named, kind
+        assert {field.name for field in dataclasses.fields(kind)} - {"name", "folder", "kept"} <= named, kind
 
 
 def test_adding_a_device__example__is_a_target(tmp_path: Path) -> None:

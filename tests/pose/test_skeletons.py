@@ -35,6 +35,22 @@ def _mirrored(s: Skeleton, edges: tuple[tuple[int, int], ...]) -> set[frozenset[
     return {frozenset(other.get(i, i) for i in edge) for edge in edges}
 
 
+@pytest.mark.parametrize("name", SKELETONS)
+def test_subset__every_other_keypoint__their_own_names_edges_and_pairs(name: str) -> None:
+    whole = skeleton(name)
+    kept = tuple(range(0, len(whole.keypoints), 2))
+    part = whole.subset(kept)
+    assert part.keypoints == tuple(whole.keypoints[i] for i in kept)
+    assert _named(part, part.edges) == {pair for pair in _named(whole, whole.edges) if pair <= set(part.keypoints)}
+    assert _named(part, part.flip_pairs) == {
+        pair for pair in _named(whole, whole.flip_pairs) if pair <= set(part.keypoints)
+    }
+
+
+def _named(s: Skeleton, pairs: tuple[tuple[int, int], ...]) -> set[frozenset[str]]:
+    return {frozenset((s.keypoints[a], s.keypoints[b])) for a, b in pairs}
+
+
 def test_skeleton__unknown__names_the_known() -> None:
     with pytest.raises(InputError, match="known: coco17, blazepose33, ai-challenger14"):
         skeleton("coco18")

@@ -74,6 +74,12 @@ class Head:
         if self.tensor < 0 or (self.person_tensor or 0) < 0:
             raise ValueError("tensor and person_tensor count from 0")
 
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """The indices of the outputs that it needs, ascending."""
+        both = {self.tensor} if self.person_tensor is None else {self.tensor, self.person_tensor}
+        return tuple(sorted(both))
+
     def _check_coordinates(self) -> None:
         if self.refine != "none" or self.unit is None:
             raise ValueError("a coordinates head has a unit, and no refine")
@@ -109,6 +115,7 @@ class Card:
     crop: Crop
     head: Head
     accuracy: Accuracy | None = None
+    kept: tuple[int, ...] | None = None  # of the skeleton's keypoints, chosen when compiling; None: all
 
     def __post_init__(self) -> None:
         if self.skeleton not in SKELETONS:
@@ -119,5 +126,6 @@ class Card:
 
     @property
     def keypoints(self) -> Skeleton:
-        """The skeleton itself."""
-        return SKELETONS[self.skeleton]
+        """The skeleton itself, or what is kept of it."""
+        whole = SKELETONS[self.skeleton]
+        return whole if self.kept is None else whole.subset(self.kept)

@@ -46,4 +46,4 @@ def _shipped() -> list[Path]:
 def _read(path: Path) -> Card:
     if not _NAME.fullmatch(path.stem):  # it becomes part of file names and C identifiers
         raise InputError(f"{path.name}: a card's name has only a-z, 0-9 and '-'")
-    return build(Card, read_toml(path), path.name, name=path.stem, folder=path.parent)
+    return build(Card, read_toml(path), path.name, name=path.stem, folder=path.parent, kept=None)

@@ -18,6 +18,16 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument("--card", metavar="CARD", help="model card of a FILE: a name, or a .toml file")
     parser.add_argument("--target", default="host", metavar="TARGET", help="device to compile for (default: host)")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="bundle folder (default: the model's name)")
+    parser.add_argument(
+        "--outputs",
+        metavar="NAMES",
+        help="keep only these outputs: names or indices, as 0,2-3; head: those that the card's head reads",
+    )
+    parser.add_argument(
+        "--keypoints",
+        metavar="NAMES",
+        help="keep only these keypoints: names or indices, as nose,5-16; others cost less",
+    )
     parser.add_argument("--samples", type=Path, metavar="DIR", help="photos to verify with (default: the sample photo)")
     parser.add_argument(
         "--no-verify", action="store_true", help="do not compare with the source model; the manifest says so"
@@ -62,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
         dump=args.dump,
         guard_bytes=args.guard_bytes,
         static=args.static,
+        outputs=args.outputs,
+        keypoints=args.keypoints,
     )
     target = options.target
     rows = {
@@ -71,6 +83,11 @@ def run(args: argparse.Namespace) -> int:
         "verify": "no" if not options.verify else f"photos of {options.samples}" if options.samples else "sample photo",
         "output": str(options.output),
     }
+    kept = [f"outputs {options.outputs}"] if options.outputs is not None else []
+    if options.card and options.keypoints is not None:
+        kept.append(f"keypoints {', '.join(options.card.keypoints.subset(options.keypoints).keypoints)}")
+    if kept:
+        rows["keep"] = "; ".join(kept)
     for key, value in rows.items():
         print(f"{key:>8}  {value}")
     print(flush=True)

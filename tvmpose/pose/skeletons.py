@@ -1,6 +1,6 @@
 """What the keypoints of a network are called, which of them a bone joins, and which are each other's mirror image."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -20,7 +20,14 @@ class Skeleton:
         """The (left, right) indices that change places when a picture is mirrored."""
         index = {keypoint: i for i, keypoint in enumerate(self.keypoints)}
         lefts = (keypoint for keypoint in self.keypoints if "left" in keypoint)
-        return tuple((index[left], index[left.replace("left", "right")]) for left in lefts)
+        pairs = ((left, left.replace("left", "right")) for left in lefts)
+        return tuple((index[left], index[right]) for left, right in pairs if right in index)
+
+    def subset(self, kept: Sequence[int]) -> "Skeleton":
+        """The keypoints with these indices, in this order, and the edges between them."""
+        place = {old: new for new, old in enumerate(kept)}
+        edges = tuple((place[a], place[b]) for a, b in self.edges if a in place and b in place)
+        return Skeleton(self.name, tuple(self.keypoints[i] for i in kept), edges)
 
 
 def skeleton(name: str) -> Skeleton:
