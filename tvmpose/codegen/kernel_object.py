@@ -53,6 +53,6 @@ def workspace_bytes(llvm_ir: str) -> int:
     most = {True: 0, False: 0}
     for function in llvm_ir.split("\ndefine "):
         requests = (int(n) for n in _WORKSPACE_REQUEST.findall(function))
-        is_body = "__tvm_parallel_lambda" in function.partition("(")[0]
+        is_body = "__tvm_parallel_lambda" in function.partition("{")[0]
         most[is_body] = max(most[is_body], sum(-(-n // 64) * 64 for n in requests))
     return sum(most.values())

@@ -9,6 +9,9 @@ from tvm.tirx import IterVar, PrimFunc
 
 from tvmpose.kernels.convolution import TEMPLATE
 
+# Attribute of a kernel whose loops and vectors are written out: nothing is left to schedule or to read off its blocks.
+MULTIPLY_ADDS = "tvmpose.multiply_adds"
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -20,12 +23,17 @@ class Cost:
 
 def kernel_cost(function: PrimFunc) -> Cost:
     """The cost of one call, scheduled or not."""
+    traffic = sum(prod(int(n) for n in p.shape) * np.dtype(str(p.dtype)).itemsize for p in function.params)
+    if is_written_out(function):
+        return Cost(int(function.attrs[MULTIPLY_ADDS]), traffic)
     schedule = Schedule(function)
     blocks = [schedule.get(block) for block in schedule.get_child_blocks(schedule.get_sblock("root"))]
-    return Cost(
-        sum(_extent(block) for block in blocks if TEMPLATE in block.annotations),
-        sum(prod(int(n) for n in p.shape) * np.dtype(str(p.dtype)).itemsize for p in function.params),
-    )
+    return Cost(sum(_extent(block) for block in blocks if TEMPLATE in block.annotations), traffic)
+
+
+def is_written_out(function: PrimFunc) -> bool:
+    """Whether the kernel comes without blocks to schedule."""
+    return MULTIPLY_ADDS in function.attrs
 
 
 def _extent(block) -> int:

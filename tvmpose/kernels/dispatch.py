@@ -3,14 +3,15 @@
 from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
 
-from tvmpose.kernels import convolution_schedule, generic, integer_schedule
+from tvmpose.kernels import convolution_schedule, depthwise_schedule, generic, integer_schedule
 from tvmpose.kernels.convolution import TEMPLATE
+from tvmpose.kernels.cost import is_written_out
 from tvmpose.kernels.isa import VectorISA
 
 _TEMPLATES = {
     "conv2d": convolution_schedule.schedule_conv2d,
     "conv2d_transpose": convolution_schedule.schedule_conv2d_transpose,
-    "depthwise_conv2d": convolution_schedule.schedule_depthwise_conv2d,
+    "depthwise_conv2d": depthwise_schedule.schedule_depthwise_conv2d,
     "integer_conv2d": integer_schedule.schedule_integer_conv2d,
     "integer_conv2d_transpose": integer_schedule.schedule_integer_conv2d_transpose,
     "planar_conv2d": convolution_schedule.schedule_planar_conv2d,
@@ -19,6 +20,8 @@ _TEMPLATES = {
 
 def schedule_kernel(function: PrimFunc, isa: VectorISA) -> PrimFunc:
     """Schedule a fused kernel by the template its main block is annotated with, or by the generic schedule."""
+    if is_written_out(function):
+        return function
     schedule = Schedule(function)
     root = schedule.get_sblock("root")
     for block in schedule.get_child_blocks(root):

@@ -46,14 +46,15 @@ def _by_fours(packed: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(packed.reshape(*outer, inputs // FOUR, FOUR, lanes).swapaxes(-1, -2))
 
 
-def integer_conv2d(data: te.Tensor, packed: te.Tensor, window: Window, zero_point: int, registers: int) -> te.Tensor:
-    """data (1, H, W, I) bytes, packed (blocks, kh, kw, I / 4, lanes, 4) -> sums (1, OH, OW', blocks * lanes) int32.
+def integer_conv2d(
+    padded: te.Tensor, packed: te.Tensor, window: Window, size: tuple[int, int], registers: int
+) -> te.Tensor:
+    """padded (1, H, W, I') bytes, packed (blocks, kh, kw, I' / 4, lanes, 4) -> sums (1, OH, OW', blocks * lanes) int32.
 
-    OW' is the output's width in whole register tiles; columns behind the picture repeat its last one.
+    size is (OH, OW); OW' is OW in whole register tiles, and columns behind the picture repeat its last one.
     """
     blocks, kernel_height, kernel_width, fours, lanes, _ = (int(n) for n in packed.shape)
-    padded = pad_integer(data, window.padding, fours * FOUR, zero_point)
-    height, width = window.output_size((int(data.shape[1]), int(data.shape[2])), (kernel_height, kernel_width))
+    height, width = size
     tile = conv2d_tile(height, width, blocks, lanes, registers)
     whole_width = -(-width // tile.columns) * tile.columns
     inside = (lambda x: x) if whole_width == width else (lambda x: tirx.min(x, width - 1))
@@ -72,19 +73,14 @@ def integer_conv2d(data: te.Tensor, packed: te.Tensor, window: Window, zero_poin
     )
 
 
-def window_sums(data: te.Tensor, kernel: tuple[int, int], window: Window, zero_point: int) -> te.Tensor:
-    """The sum of everything under the kernel, (1, OH, OW) int32: what weights' zero points are multiplied with."""
-    channels = int(data.shape[3])
-    padded = pad_integer(data, window.padding, channels, zero_point)
-    height, width = window.output_size((int(data.shape[1]), int(data.shape[2])), kernel)
+def window_sums(padded: te.Tensor, kernel: tuple[int, int], window: Window, size: tuple[int, int]) -> te.Tensor:
+    """The sum of everything under the kernel, (1, *size) int32: what weights' zero points are multiplied with."""
     ry, rx = te.reduce_axis((0, kernel[0]), "ry"), te.reduce_axis((0, kernel[1]), "rx")
-    ri = te.reduce_axis((0, channels), "ri")
+    ri = te.reduce_axis((0, int(padded.shape[3])), "ri")
     (sy, sx), (dy, dx) = window.strides, window.dilation
     return te.compute(
-        (1, height, width),
-        lambda n, y, x: te.sum(
-            padded[n, y * sy + ry * dy, x * sx + rx * dx, ri].astype("int32"), axis=[ry, rx, ri]
-        ),
+        (1, *size),
+        lambda n, y, x: te.sum(padded[n, y * sy + ry * dy, x * sx + rx * dx, ri].astype("int32"), axis=[ry, rx, ri]),
         name="window_sums",
     )
 

@@ -7,6 +7,7 @@ from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
 
 from tvmpose.kernels.convolution import TEMPLATE
+from tvmpose.kernels.cost import is_written_out
 
 _OUT_ELEMENTWISE_FUSABLE = 4  # TVM's OpPatternKind
 
@@ -17,7 +18,7 @@ class AnnotateFusion:
         mod = relax.transform.AnnotateTIROpPattern()(mod)
         result = mod.clone()
         for name, function in mod.functions_items():
-            if isinstance(function, PrimFunc) and _is_convolution(function):
+            if isinstance(function, PrimFunc) and not is_written_out(function) and _is_convolution(function):
                 result.update_func(name, function.with_attr("op_pattern", _OUT_ELEMENTWISE_FUSABLE))
         return result
 

@@ -22,8 +22,10 @@ from tvmpose.kernels.integer import (
     integer_depthwise_conv2d,
     pack_integer_weights,
     pack_transposed_integer_weights,
+    pad_integer,
     window_sums,
 )
+from tvmpose.kernels.integer_depthwise import Depthwise, integer_depthwise_kernel
 from tvmpose.kernels.isa import VectorISA
 from tvmpose.kernels.requantize import Requantize, Rounding, quantize_value
 from tvmpose.passes.constants import constant_integers, constant_value
@@ -107,7 +109,9 @@ class _Walk:
                     self.definitions[binding.var] = binding.value
                     self._bind(binding.var, binding.value)
                 result = self.function.body.body
-                while isinstance(result, relax.Var) and isinstance(self.definitions.get(result), relax.Tuple | relax.Var):
+                while isinstance(result, relax.Var) and isinstance(
+                    self.definitions.get(result), relax.Tuple | relax.Var
+                ):
                     result = self.definitions[result]
                 fields = result.fields if isinstance(result, relax.Tuple) else [result]
                 outputs = [self.value(field) for field in fields]
@@ -137,7 +141,9 @@ class _Walk:
         except NotLowered as reason:
             operator = _name(self.resolve(call.args[0])).removeprefix("relax.") or "input"
             self.refusals.append(Refusal(var.name, operator, str(reason)))
-            lowered = self.call("quantize", lambda x: quantize_value(x, target, self.rounding), self.value(call.args[0]))
+            lowered = self.call(
+                "quantize", lambda x: quantize_value(x, target, self.rounding), self.value(call.args[0])
+            )
         return Integer(self.builder.emit(lowered, var.name), target)
 
     def _lowered(self, expression: relax.Expr, target: Quantization) -> relax.Expr:
@@ -223,6 +229,13 @@ class _Walk:
         if isinstance(value, relax.TupleGetItem):
             return relax.TupleGetItem(self.value(value.tuple_value), value.index)
         return self.value(value)
+
+    def call_kernel(
+        self, name: str, function: tirx.PrimFunc, shape: relax.Expr, dtype: str, data: relax.Expr, *tables: np.ndarray
+    ) -> relax.Expr:
+        """A call of a kernel that is written down loop by loop."""
+        kernel = self.builder.add_func(function, name)
+        return relax.call_tir(kernel, [data, *map(relax.const, tables)], relax.TensorType(shape, dtype))
 
     def call(self, name: str, compute: Callable[..., te.Tensor], *arguments: relax.Expr) -> relax.Expr:
         return self.builder.call_te(compute, *arguments, primfunc_name_hint=name)
@@ -312,7 +325,10 @@ def _requantize(walk: _Walk, call: relax.Call, target: Quantization, output: Out
     data = walk.integer(call)
     scale, rounding = data.scale / float(target.scale), walk.rounding
     whole_range = np.iinfo(output.dtype)
-    if _mapping(data.quantization) == _mapping(target) and (output.low, output.high) == (whole_range.min, whole_range.max):
+    if _mapping(data.quantization) == _mapping(target) and (output.low, output.high) == (
+        whole_range.min,
+        whole_range.max,
+    ):
         return data.value
     if scale == 1.0 and data.zero_point == output.zero_point:
         bound = lambda x: tirx.min(tirx.max(x, tirx.const(output.low, x.dtype)), tirx.const(output.high, x.dtype))  # noqa: E731
@@ -425,27 +441,31 @@ class _Kernel:
         return self.integers.astype("int32") - self.zero_points.reshape(shape)
 
 
-def _dense(walk: _Walk, call: relax.Call, data: Integer, kernel: _Kernel, window: Window, requantize: Requantize) -> relax.Expr:
+def _dense(
+    walk: _Walk, call: relax.Call, data: Integer, kernel: _Kernel, window: Window, requantize: Requantize
+) -> relax.Expr:
     weight, left_over = kernel.signed()
     height, width, inputs, outputs = weight.shape
+    packed = pack_integer_weights(weight, walk.isa.lanes_for(outputs))
+    channels = packed.shape[3] * packed.shape[5]  # those behind the source's hold the zero point
     taken = weight.astype("int64").sum((0, 1, 2))
-    bias = kernel.bias - data.zero_point * (taken - height * width * inputs * left_over.astype("int64"))
-    packed = relax.const(pack_integer_weights(weight, walk.isa.lanes_for(outputs)))
-    asymmetric, zero_point = bool(left_over.any()), data.zero_point
+    bias = kernel.bias - data.zero_point * (taken - height * width * channels * left_over.astype("int64"))
     shape = tuple(int(n) for n in call.ty.shape)
+    size = (shape[1], shape[2])
 
     def compute(x: te.Tensor, w: te.Tensor, *constants: te.Tensor) -> te.Tensor:
-        sums = integer_conv2d(x, w, window, zero_point, walk.isa.registers)
-        if not asymmetric:
+        padded = pad_integer(x, window.padding, channels, data.zero_point)
+        sums = integer_conv2d(padded, w, window, size, walk.isa.registers)
+        if not left_over.any():
             return requantize.store(lambda n, y, x, c: sums[n, y, x, c], shape, constants)
-        totals, (zeros, *rest) = window_sums(x, (height, width), window, zero_point), constants
+        totals, (zeros, *rest) = window_sums(padded, (height, width), window, size), constants
         corrected = lambda n, y, x, c: sums[n, y, x, c] - zeros[c] * totals[n, y, x]  # noqa: E731
         return requantize.store(corrected, shape, rest)
 
     constants = requantize.constants(bias)
-    if asymmetric:
+    if left_over.any():
         constants = [left_over.astype("int32"), *constants]
-    return walk.call("integer_conv2d", compute, data.value, packed, *map(relax.const, constants))
+    return walk.call("integer_conv2d", compute, data.value, *map(relax.const, [packed, *constants]))
 
 
 def _depthwise(
@@ -459,6 +479,16 @@ def _depthwise(
     largest = int(np.abs(numbers).sum((0, 1)).max()) * 255
     if largest >= _EXACT_IN_FLOAT:
         raise NotLowered(f"its sums reach {largest}")
+    if walk.rounding is not Rounding.REFERENCE and numbers.shape[1] <= 8:
+        size = (int(call.args[0].ty.shape[1]), int(call.args[0].ty.shape[2]))
+        depthwise = Depthwise(size, channels, numbers.shape[:2], window, data.zero_point, requantize.output)
+        if dot := depthwise.dot_product(walk.isa):
+            bias = kernel.bias - data.zero_point * numbers.sum((0, 1))
+            tables = depthwise.tables(numbers, bias, requantize.scale, dot.lanes)
+            function = integer_depthwise_kernel(depthwise, dot, terms=tables[0].shape[1])
+            return walk.call_kernel(
+                "integer_depthwise_conv2d", function, call.ty.shape, requantize.output.dtype, data.value, *tables
+            )
     lanes = walk.isa.lanes_for(channels)
     weight = np.pad(numbers, ((0, 0), (0, 0), (0, -channels % lanes))).astype("float32")
     shape = tuple(int(n) for n in call.ty.shape)
@@ -475,9 +505,7 @@ def _depthwise(
     return walk.call("integer_depthwise_conv2d", compute, data.value, *map(relax.const, [weight, *constants]))
 
 
-def _transposed(
-    walk: _Walk, call: relax.Call, data: Integer, kernel: _Kernel, requantize: Requantize
-) -> relax.Expr:
+def _transposed(walk: _Walk, call: relax.Call, data: Integer, kernel: _Kernel, requantize: Requantize) -> relax.Expr:
     weight, left_over = kernel.signed()
     strides, (top, left) = _pair(call.attrs.strides), _pair(call.attrs.padding[:2])
     size = (int(call.ty.shape[1]), int(call.ty.shape[2]))
