@@ -7,9 +7,9 @@ import numpy as np
 import onnx
 import onnx.parser
 import pytest
-import tvm
 from tvm import relax
 
+from tests.frontend.virtual_machine import run
 from tvmpose.baselines.judge import open_judge
 from tvmpose.errors import ModelError
 from tvmpose.frontend.onnx import load, tensor_names
@@ -27,12 +27,6 @@ def write(folder: Path, graph: str, opset: int = 13) -> Path:
     path = folder / "model.onnx"
     onnx.save(model, path)
     return path
-
-
-def run(module: tvm.IRModule, *inputs: np.ndarray) -> list[np.ndarray]:
-    """main() in TVM's virtual machine, unscheduled."""
-    machine = relax.VirtualMachine(tvm.compile(module, tvm.target.Target("llvm")), tvm.cpu())
-    return [result.numpy() for result in machine["main"](*map(tvm.runtime.tensor, inputs))]
 
 
 def assert_agrees(path: Path, *inputs: np.ndarray, tensors: list[str] | None = None) -> None:

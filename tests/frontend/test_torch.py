@@ -8,10 +8,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import tvm
 from torch import nn
-from tvm import relax
 
+from tests.frontend.virtual_machine import run
 from tvmpose.baselines.judge import open_judge
 from tvmpose.errors import ModelError
 from tvmpose.frontend.torch import export, from_program, load, load_module, load_net, tensor_names
@@ -49,12 +48,6 @@ def small_net() -> nn.Module:
         nn.BatchNorm2d(6),
     ]
     return normalised(nn.Sequential(*layers))
-
-
-def run(module: tvm.IRModule, *inputs: np.ndarray) -> list[np.ndarray]:
-    """main() in TVM's virtual machine, unscheduled."""
-    machine = relax.VirtualMachine(tvm.compile(module, tvm.target.Target("llvm")), tvm.cpu())
-    return [result.numpy() for result in machine["main"](*map(tvm.runtime.tensor, inputs))]
 
 
 def assert_close(ours: np.ndarray, theirs: np.ndarray) -> None:

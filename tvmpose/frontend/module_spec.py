@@ -6,7 +6,20 @@ import tvm
 from tvm import relax
 
 from tvmpose.errors import ModelError
+from tvmpose.frontend.quantized_constants import settle_constants
 from tvmpose.modelspec import ModelSpec, TensorSpec
+
+# What TVM's importers raise for attributes, arguments and shapes that they cannot handle.
+REFUSED = (
+    NotImplementedError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    AssertionError,
+    IndexError,
+    RuntimeError,
+)
 
 
 def with_spec(
@@ -17,7 +30,7 @@ def with_spec(
     ``inputs`` and ``outputs`` are the source's own tensor names, in order.
     Raises ModelError for a tensor without a static shape.
     """
-    module = relax.transform.Normalize()(returning_tuple(module))
+    module = settle_constants(relax.transform.Normalize()(returning_tuple(module)))
     main = module["main"]
     spec = ModelSpec(
         source_format,

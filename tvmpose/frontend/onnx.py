@@ -16,22 +16,12 @@ from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
 from tvmpose.errors import ModelError
-from tvmpose.frontend.module_spec import first_line, with_spec
+from tvmpose.frontend import onnx_quantized
+from tvmpose.frontend.module_spec import REFUSED, first_line, with_spec
 from tvmpose.modelspec import ModelSpec
 
-# What onnx and onnxslim raise for a graph they cannot make sense of ...
+# What onnx and onnxslim raise for a graph they cannot make sense of.
 INVALID_GRAPH = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, TypeError)
-# ... and what TVM's converters raise for an attribute or shape they cannot handle.
-REFUSED = (
-    NotImplementedError,
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    AssertionError,
-    IndexError,
-    RuntimeError,
-)
 
 
 def load(
@@ -48,6 +38,7 @@ def load(
     """
     model = read(path)
     freeze_inputs(model, input_shapes or {})
+    onnx_quantized.expand_quantized(model)
     if outputs is not None:
         select_outputs(model, outputs)
     refuse_unsupported(model)
@@ -210,4 +201,4 @@ class Unlimited:
 
 PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
 Converter = Callable[[list[relax.Expr], dict[str, Any]], relax.Expr]
-CONVERTERS: dict[str, Converter] = {"Clip": clip, "Pad": pad}
+CONVERTERS: dict[str, Converter] = {"Clip": clip, "Pad": pad, **onnx_quantized.CONVERTERS}

@@ -6,9 +6,8 @@ import pickle
 import warnings
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import tvm
@@ -19,22 +18,12 @@ from tvm.relax.frontend.torch import from_exported_program
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
 from tvmpose.errors import ModelError
-from tvmpose.frontend.module_spec import first_line, with_spec
+from tvmpose.frontend.module_spec import REFUSED, first_line, with_spec
+from tvmpose.frontend.torch_quantized import Converter, quantized_converters
 from tvmpose.modelspec import ModelSpec
 
-# What torch.export.load raises for a file that it did not write ...
+# What torch.export.load raises for a file that it did not write.
 UNREADABLE = (RuntimeError, ValueError, KeyError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError)
-# ... and what TVM's importer raises for arguments it cannot handle.
-REFUSED = (
-    NotImplementedError,
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    AssertionError,
-    IndexError,
-    RuntimeError,
-)
 
 
 def load(path: str | Path, *, outputs: Sequence[str] | None = None) -> tuple[tvm.IRModule, ModelSpec]:
@@ -96,9 +85,10 @@ def from_program(program: ExportedProgram, *, outputs: Sequence[str] | None = No
         inputs, names = program.graph_signature.user_inputs, outputs or program.graph_signature.user_outputs
         # The importer needs the decomposed program: without it, batch norm comes out wrong.
         program = program.run_decompositions()
-        refuse_unsupported(program)
+        converters = CONVERTERS | quantized_converters(program)
+        refuse_unsupported(program, converters.keys())
         try:
-            module = from_exported_program(program, custom_convert_map=CONVERTERS)
+            module = from_exported_program(program, custom_convert_map=converters)
         except REFUSED as error:
             raise ModelError(f"the program cannot be imported: {first_line(error)}") from error
     return with_spec(module, "torch", inputs, names)
@@ -123,9 +113,9 @@ def select_outputs(program: ExportedProgram, names: Sequence[str]) -> ExportedPr
     return torch.export.export(module, program.example_inputs[0])
 
 
-def refuse_unsupported(program: ExportedProgram) -> None:
+def refuse_unsupported(program: ExportedProgram, ours: Collection[str]) -> None:
     """Raise ModelError naming every operator that has no converter, and each node that uses it."""
-    known = ExportedProgramImporter().create_convert_map().keys() | CONVERTERS.keys()
+    known = {*ExportedProgramImporter().create_convert_map(), *ours}
     lacking = defaultdict(list)
     for node in program.graph.nodes:
         if node.op == "call_function" and node.target.__name__ not in known:
@@ -148,9 +138,6 @@ def adaptive_max_pool2d(data: relax.Expr, output_size: Sequence[int]) -> relax.E
     window = [extent // size for extent, size in zip(extents, output_size, strict=True)]
     pooled = relax.op.nn.max_pool2d(data, window, strides=window)
     return relax.Tuple([pooled, pooled])
-
-
-Converter = Callable[[fx.Node, Any], relax.Var]
 
 
 def converter(build: Callable[..., relax.Expr]) -> Converter:
