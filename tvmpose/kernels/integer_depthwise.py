@@ -23,10 +23,10 @@ from tvmpose.kernels.cost import MULTIPLY_ADDS
 from tvmpose.kernels.dot_product import DotProduct
 from tvmpose.kernels.integer import Output
 from tvmpose.kernels.isa import VectorISA
+from tvmpose.kernels.requantize import rounded_even
 
 _TASKS = 8
 _CACHE = 32768  # bytes
-_MAGIC = 12582912.0
 
 
 @dataclass(frozen=True)
@@ -261,10 +261,10 @@ class _Body:
     def requantized(self, total: Expr, scale: Expr) -> Expr:
         """Sums to integers in the low byte of each lane; see requantize.Rounding.nearest."""
         output = self.what.output
-        low, high = (self.same(float(n - output.zero_point), "float32") for n in (output.low, output.high))
-        inside = tirx.min(tirx.max(tirx.Cast(f"float32x{self.dot.lanes}", total) * scale, low), high)
-        bits = T.reinterpret(inside + self.same(_MAGIC, "float32"), dtype=f"uint32x{self.dot.lanes}")
-        return T.Bind(bits + self.same(output.zero_point % 2**32, "uint32"))
+        value = tirx.Cast(f"float32x{self.dot.lanes}", total) * scale
+        low, high = (self.same(n - output.zero_point, "int32") for n in (output.low, output.high))
+        inside = tirx.min(tirx.max(rounded_even(value, self.dot.lanes), low), high)
+        return T.Bind(T.reinterpret(inside + self.same(output.zero_point, "int32"), dtype=f"uint32x{self.dot.lanes}"))
 
     def store(self, values: Sequence[Expr], at: Expr) -> None:
         pairs = [self.masked(a, 0xFF) | self.masked(self.left(b, 8), 0xFF00) for a, b in zip(values[::2], values[1::2])]

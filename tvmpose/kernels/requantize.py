@@ -15,8 +15,7 @@ from tvm.ir import Expr
 from tvmpose.kernels.integer import Output
 from tvmpose.qdq import Quantization
 
-# 1.5 * 2**23: a float32 that small numbers are added to ends in their nearest integer, half to even, in its low bits.
-_MAGIC = 12582912.0
+BOUND = 2.0**30  # sums below it, in the output's units, can be cut to its range as integers
 
 
 class Rounding(Enum):
@@ -26,17 +25,25 @@ class Rounding(Enum):
     XNNPACK = "xnnpack"  # float32 scales, half to even: what TensorFlow Lite runs by default
     ORT = "ort"  # ONNX Runtime's, and torch's: the same multiplication
 
-    def nearest(self, value: Expr, output: Output) -> Expr:
-        """A float32, in units of the output's scale, to the output's integer."""
-        return _nearest_away(value, output) if self is Rounding.REFERENCE else _nearest_even(value, output)
+    def nearest(self, value: Expr, output: Output, bounded: bool = True) -> Expr:
+        """A float32, in units of the output's scale, to the output's integer. bounded: it is surely below BOUND."""
+        return _nearest_away(value, output) if self is Rounding.REFERENCE else _nearest_even(value, output, bounded)
 
 
-def _nearest_even(value: Expr, output: Output) -> Expr:
-    low, high = (tirx.const(float(n - output.zero_point), "float32") for n in (output.low, output.high))
-    inside = tirx.min(tirx.max(value, low), high)
-    bits = tirx.reinterpret("int32", inside + tirx.const(_MAGIC, "float32"))
-    # the zero point is added behind the rounding: an odd one would turn ties to the odd side
-    return (bits + tirx.const(output.zero_point, "int32")).astype(output.dtype)
+def rounded_even(value: Expr, lanes: int = 1) -> Expr:
+    """float32 to the nearest int32, half to even: one instruction, which no multiplication can be fused into."""
+    dtype = "int32" if lanes == 1 else f"int32x{lanes}"
+    return tirx.call_llvm_pure_intrin(dtype, "llvm.lrint", value)
+
+
+def _nearest_even(value: Expr, output: Output, bounded: bool) -> Expr:
+    if not bounded:
+        low, high = (tirx.const(float(n - output.zero_point), "float32") for n in (output.low, output.high))
+        value = tirx.min(tirx.max(value, low), high)
+    whole = rounded_even(value) + tirx.const(output.zero_point, "int32")
+    if bounded:
+        whole = tirx.min(tirx.max(whole, tirx.const(output.low, "int32")), tirx.const(output.high, "int32"))
+    return whole.astype(output.dtype)
 
 
 def _nearest_away(value: Expr, output: Output) -> Expr:
@@ -53,7 +60,7 @@ def quantize_value(data: te.Tensor, target: Quantization, rounding: Rounding) ->
         units = lambda x: x * tirx.const(np.float32(1) / target.scale, "float32")  # noqa: E731
     else:
         units = lambda x: x / tirx.const(target.scale, "float32")  # noqa: E731
-    return te.compute(data.shape, lambda *i: rounding.nearest(units(data[i]), output), name="quantize")
+    return te.compute(data.shape, lambda *i: rounding.nearest(units(data[i]), output, bounded=False), name="quantize")
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,10 @@ class Requantize:
     scale: np.ndarray
     output: Output
 
+    def bounded(self, largest: np.ndarray) -> bool:
+        """Whether sums that reach `largest`, of each channel, stay below what can be rounded without a look."""
+        return bool((largest * self.scale < BOUND).all())
+
     @classmethod
     def of(
         cls, rounding: Rounding, data: np.ndarray, weight: np.ndarray, target: np.ndarray, output: Output
@@ -73,31 +84,19 @@ class Requantize:
         scale = data.astype(kind) * weight.astype(kind) / target.astype(kind)
         return cls(rounding, scale, output)
 
-    def constants(self, bias: np.ndarray) -> list[np.ndarray]:
-        """What `store` takes: the bias, then the scales in the form of the arithmetic."""
-        whole = bias.astype("int32")
-        if self.rounding is not Rounding.REFERENCE:
-            return [whole, self.scale]
-        return [whole, *_fixed_point(self.scale)]
+    def constants(self) -> list[np.ndarray]:
+        """What `store` takes: the scales in the form of the arithmetic."""
+        return [self.scale] if self.rounding is not Rounding.REFERENCE else _fixed_point(self.scale)
 
     def store(
-        self,
-        sums: Callable[..., Expr],
-        shape: Sequence[int],
-        constants: Sequence[te.Tensor],
-        phases: tuple[int, int] | None = None,
+        self, sums: Callable[..., Expr], shape: Sequence[int], scales: Sequence[te.Tensor], bounded: bool
     ) -> te.Tensor:
-        """sums(n, y, x, c) + bias to the output's integers, of the given shape (1, H, W, C).
-
-        phases: of a transposed convolution, whose bias is (sy, sx, C).
-        """
-        bias, *scales = constants
+        """sums(n, y, x, c), biases included, to the output's integers, of the given shape (1, H, W, C)."""
 
         def value(n: Expr, y: Expr, x: Expr, c: Expr) -> Expr:
             total = sums(n, y, x, c)
-            total = total + (bias[y % phases[0], x % phases[1], c] if phases else bias[c])
             if self.rounding is not Rounding.REFERENCE:
-                return self.rounding.nearest(total.astype("float32") * scales[0][c], self.output)
+                return self.rounding.nearest(total.astype("float32") * scales[0][c], self.output, bounded)
             return _fixed_point_product(total.astype("int32"), scales[0][c], scales[1][c], self.output)
 
         return te.compute(tuple(shape), value, name="requantize")

@@ -435,7 +435,13 @@ class _Kernel:
         shift = 128 if self.integers.dtype == np.uint8 else 0
         return (self.integers.astype("int32") - shift).astype("int8"), self.zero_points - shift
 
+    def largest(self) -> np.ndarray:
+        """What the sums of each output cannot exceed."""
+        others = tuple(axis for axis in range(self.integers.ndim) if axis != self.outputs_axis)
+        return 255 * np.abs(self.numbers()).astype("int64").sum(others) + np.abs(self.bias)
+
     def numbers(self) -> np.ndarray:
+        """The weights less their zero points, int32."""
         shape = [1] * self.integers.ndim
         shape[self.outputs_axis] = -1
         return self.integers.astype("int32") - self.zero_points.reshape(shape)
@@ -450,22 +456,21 @@ def _dense(
     channels = packed.shape[3] * packed.shape[5]  # those behind the source's hold the zero point
     taken = weight.astype("int64").sum((0, 1, 2))
     bias = kernel.bias - data.zero_point * (taken - height * width * channels * left_over.astype("int64"))
+    bounded = requantize.bounded(kernel.largest())
     shape = tuple(int(n) for n in call.ty.shape)
     size = (shape[1], shape[2])
 
-    def compute(x: te.Tensor, w: te.Tensor, *constants: te.Tensor) -> te.Tensor:
+    def compute(x: te.Tensor, w: te.Tensor, start: te.Tensor, *constants: te.Tensor) -> te.Tensor:
         padded = pad_integer(x, window.padding, channels, data.zero_point)
         sums = integer_conv2d(padded, w, window, size, walk.isa.registers)
         if not left_over.any():
-            return requantize.store(lambda n, y, x, c: sums[n, y, x, c], shape, constants)
-        totals, (zeros, *rest) = window_sums(padded, (height, width), window, size), constants
-        corrected = lambda n, y, x, c: sums[n, y, x, c] - zeros[c] * totals[n, y, x]  # noqa: E731
-        return requantize.store(corrected, shape, rest)
+            return requantize.store(lambda n, y, x, c: sums[n, y, x, c] + start[c], shape, constants, bounded)
+        totals, (zeros, *scales) = window_sums(padded, (height, width), window, size), constants
+        corrected = lambda n, y, x, c: sums[n, y, x, c] + start[c] - zeros[c] * totals[n, y, x]  # noqa: E731
+        return requantize.store(corrected, shape, scales, bounded)
 
-    constants = requantize.constants(bias)
-    if left_over.any():
-        constants = [left_over.astype("int32"), *constants]
-    return walk.call("integer_conv2d", compute, data.value, *map(relax.const, [packed, *constants]))
+    constants = [packed, bias.astype("int32"), *[left_over.astype("int32")] * bool(left_over.any())]
+    return walk.call("integer_conv2d", compute, data.value, *map(relax.const, [*constants, *requantize.constants()]))
 
 
 def _depthwise(
@@ -482,7 +487,8 @@ def _depthwise(
     if walk.rounding is not Rounding.REFERENCE and numbers.shape[1] <= 8:
         size = (int(call.args[0].ty.shape[1]), int(call.args[0].ty.shape[2]))
         depthwise = Depthwise(size, channels, numbers.shape[:2], window, data.zero_point, requantize.output)
-        if dot := depthwise.dot_product(walk.isa):
+        dot = depthwise.dot_product(walk.isa)
+        if dot and requantize.bounded(kernel.largest()):
             bias = kernel.bias - data.zero_point * numbers.sum((0, 1))
             tables = depthwise.tables(numbers, bias, requantize.scale, dot.lanes)
             function = integer_depthwise_kernel(depthwise, dot, terms=tables[0].shape[1])
@@ -492,17 +498,15 @@ def _depthwise(
     lanes = walk.isa.lanes_for(channels)
     weight = np.pad(numbers, ((0, 0), (0, 0), (0, -channels % lanes))).astype("float32")
     shape = tuple(int(n) for n in call.ty.shape)
-    small = largest + int(np.abs(kernel.bias).max()) < _EXACT_IN_FLOAT
+    small, bounded = int(kernel.largest().max()) < _EXACT_IN_FLOAT, requantize.bounded(kernel.largest())
+    exact = "float32" if small and walk.rounding is not Rounding.REFERENCE else "int32"
 
-    def compute(x: te.Tensor, w: te.Tensor, *constants: te.Tensor) -> te.Tensor:
+    def compute(x: te.Tensor, w: te.Tensor, bias: te.Tensor, *scales: te.Tensor) -> te.Tensor:
         sums = integer_depthwise_conv2d(x, w, window, data.zero_point)
-        at = lambda n, y, x, c: sums[n, y, x, c] if small else sums[n, y, x, c].astype("int32")  # noqa: E731
-        return requantize.store(at, shape, constants)
+        return requantize.store(lambda n, y, x, c: sums[n, y, x, c].astype(exact) + bias[c], shape, scales, bounded)
 
-    constants = requantize.constants(kernel.bias)
-    if small and walk.rounding is not Rounding.REFERENCE:
-        constants[0] = constants[0].astype("float32")
-    return walk.call("integer_depthwise_conv2d", compute, data.value, *map(relax.const, [weight, *constants]))
+    constants = [weight, kernel.bias.astype(exact), *requantize.constants()]
+    return walk.call("integer_depthwise_conv2d", compute, data.value, *map(relax.const, constants))
 
 
 def _transposed(walk: _Walk, call: relax.Call, data: Integer, kernel: _Kernel, requantize: Requantize) -> relax.Expr:
@@ -515,18 +519,19 @@ def _transposed(walk: _Walk, call: relax.Call, data: Integer, kernel: _Kernel, r
     outputs = weight.shape[1]
     packed = pack_transposed_integer_weights(weight, walk.isa.lanes_for(outputs), strides, (top, left))
     # each output phase has taps of its own, so its share of the input's zero point is its own as well
-    blocks, sy, sx, *_, lanes, _ = packed.shape
+    _, sy, sx, *_ = packed.shape
     taken = packed.astype("int64").sum((3, 4, 5, 7)).transpose(1, 2, 0, 3).reshape(sy, sx, -1)[..., :outputs]
     bias = kernel.bias - data.zero_point * taken
 
-    def compute(x: te.Tensor, w: te.Tensor, *constants: te.Tensor) -> te.Tensor:
-        sums = integer_conv2d_transpose(x, w, (top, left), size, data.zero_point)
-        at = lambda n, y, x, c: sums[n, y // sy, x // sx, y % sy, x % sx, c]  # noqa: E731
-        return requantize.store(at, (1, *size, outputs), constants, phases=(sy, sx))
+    bounded = requantize.bounded(kernel.largest())
 
-    return walk.call(
-        "integer_conv2d_transpose", compute, data.value, *map(relax.const, [packed, *requantize.constants(bias)])
-    )
+    def compute(x: te.Tensor, w: te.Tensor, start: te.Tensor, *scales: te.Tensor) -> te.Tensor:
+        sums = integer_conv2d_transpose(x, w, (top, left), size, data.zero_point)
+        at = lambda n, y, x, c: sums[n, y // sy, x // sx, y % sy, x % sx, c] + start[y % sy, x % sx, c]  # noqa: E731
+        return requantize.store(at, (1, *size, outputs), scales, bounded)
+
+    constants = [packed, bias.astype("int32"), *requantize.constants()]
+    return walk.call("integer_conv2d_transpose", compute, data.value, *map(relax.const, constants))
 
 
 _CONVOLUTIONS = {"relax.nn.conv2d", "relax.nn.conv2d_transpose"}
