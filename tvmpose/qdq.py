@@ -11,6 +11,10 @@ from tvm import relax
 from tvm.ir import GenericConst
 from tvm.relax import op as R
 
+_MOVEMENTS = {
+    f"relax.{name}" for name in ("permute_dims", "reshape", "squeeze", "expand_dims", "strided_slice", "take")
+}
+
 
 @dataclass(frozen=True)
 class Quantization:
@@ -27,6 +31,11 @@ class Quantization:
     def __post_init__(self) -> None:
         assert self.scale.shape == self.zero_point.shape and self.scale.ndim <= 1
         assert self.scale.dtype == np.float32 and self.zero_point.dtype == np.int32
+
+    def same_as(self, other: "Quantization") -> bool:
+        """Whether both give every integer the same meaning."""
+        equal = np.array_equal(self.scale, other.scale) and np.array_equal(self.zero_point, other.zero_point)
+        return equal and self.dtype == other.dtype and (self.scale.ndim == 0 or self.axis == other.axis)
 
 
 def per_tensor(scale: float, zero_point: int, dtype: str) -> Quantization:
@@ -45,6 +54,40 @@ def quantize(value: relax.Expr, quantization: Quantization) -> relax.Expr:
     return R.quantize(value, scale, zero_point, axis=quantization.axis, out_dtype=quantization.dtype)
 
 
+def is_quantized(function: relax.Function) -> bool:
+    """Whether integers are computed with: a network that only stores its weights as integers is a float network."""
+    return any(_name(b.value) == "relax.quantize" for block in function.body.blocks for b in block.bindings)
+
+
+def output_steps(function: relax.Function) -> list[float | None]:
+    """The smallest difference that each output can show: 1 of integers, the scale of what was integers just before.
+
+    None where floats are computed behind the last integers.
+    """
+    definitions = {b.var: b.value for block in function.body.blocks for b in block.bindings}
+
+    def resolve(expression: relax.Expr) -> relax.Expr:
+        while isinstance(expression, relax.Var) and expression in definitions:
+            expression = definitions[expression]
+        return expression
+
+    def step(output: relax.Expr) -> float | None:
+        if not str(output.ty.dtype).startswith("float"):
+            return 1.0
+        call = resolve(output)
+        while _name(call) in _MOVEMENTS:
+            call = resolve(call.args[0])
+        quantization = quantization_of(call) if _name(call) == "relax.dequantize" else None
+        return float(quantization.scale) if quantization and not quantization.scale.ndim else None
+
+    result = resolve(function.body.body)
+    return [step(output) for output in (result.fields if isinstance(result, relax.Tuple) else [result])]
+
+
+def _name(expression: relax.Expr) -> str:
+    return getattr(expression.op, "name", "") if isinstance(expression, relax.Call) else ""
+
+
 def quantization_of(call: relax.Call) -> Quantization | None:
     """Of a dequantize or quantize call; None where its scale or zero point is computed at run time."""
     if not all(isinstance(argument, GenericConst) for argument in call.args[1:3]):
@@ -52,5 +95,6 @@ def quantization_of(call: relax.Call) -> Quantization | None:
     scale, zero_point = (argument.value.numpy() for argument in call.args[1:3])
     integer = call if call.op.name == "relax.quantize" else call.args[0]
     axis = int(call.attrs.axis) % max(1, len(call.ty.shape))
-    squeezed = (a.reshape(()) if a.size == 1 else a for a in (scale.astype("float32"), zero_point.astype("int32")))
-    return Quantization(*squeezed, str(integer.ty.dtype), axis)
+    shape = () if scale.size == 1 else scale.shape
+    scales, zero_points = scale.astype("float32").reshape(shape), zero_point.astype("int32").reshape(shape)
+    return Quantization(scales, zero_points, str(integer.ty.dtype), axis)
