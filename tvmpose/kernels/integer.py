@@ -10,10 +10,10 @@ import numpy as np
 from tvm import te, tirx
 
 from tvmpose.kernels.convolution import TEMPLATE, Window, pack_transposed_weights, pack_weights
+from tvmpose.kernels.dot_product import DotProduct
 from tvmpose.kernels.integer_tile import conv2d_tile
 
 TILE = "tvmpose.tile"  # block annotation: rows, columns and vectors of the register tile
-FOUR = 4  # bytes that a dot product instruction takes from each side
 
 
 @dataclass(frozen=True)
@@ -26,45 +26,45 @@ class Output:
     high: int
 
 
-def pack_integer_weights(weight: np.ndarray, lanes: int) -> np.ndarray:
-    """int8 (kh, kw, inputs, outputs) -> (blocks, kh, kw, inputs / 4, lanes, 4), both sides zero-padded to whole ones."""
-    fours = np.pad(weight, ((0, 0), (0, 0), (0, -weight.shape[2] % FOUR), (0, 0)))
-    return _by_fours(pack_weights(fours, lanes))
+def pack_integer_weights(weight: np.ndarray, dot: DotProduct) -> np.ndarray:
+    """(kh, kw, inputs, outputs) -> (blocks, kh, kw, inputs / taken, lanes, taken), zero-padded to whole ones."""
+    whole = np.pad(weight, ((0, 0), (0, 0), (0, -weight.shape[2] % dot.taken), (0, 0)))
+    return _by_lanes(pack_weights(whole, dot.lanes), dot.taken)
 
 
 def pack_transposed_integer_weights(
-    weight: np.ndarray, lanes: int, strides: tuple[int, int], padding: tuple[int, int]
+    weight: np.ndarray, dot: DotProduct, strides: tuple[int, int], padding: tuple[int, int]
 ) -> np.ndarray:
-    """int8 (inputs, outputs, kh, kw) -> (blocks, sy, sx, taps_y, taps_x, inputs / 4, lanes, 4)."""
-    fours = np.pad(weight, ((0, -weight.shape[0] % FOUR), (0, 0), (0, 0), (0, 0)))
-    return _by_fours(pack_transposed_weights(fours, lanes, strides, padding))
+    """(inputs, outputs, kh, kw) -> (blocks, sy, sx, taps_y, taps_x, inputs / taken, lanes, taken)."""
+    whole = np.pad(weight, ((0, -weight.shape[0] % dot.taken), (0, 0), (0, 0), (0, 0)))
+    return _by_lanes(pack_transposed_weights(whole, dot.lanes, strides, padding), dot.taken)
 
 
-def _by_fours(packed: np.ndarray) -> np.ndarray:
-    """(..., inputs, lanes) -> (..., inputs / 4, lanes, 4)."""
+def _by_lanes(packed: np.ndarray, taken: int) -> np.ndarray:
+    """(..., inputs, lanes) -> (..., inputs / taken, lanes, taken)."""
     *outer, inputs, lanes = packed.shape
-    return np.ascontiguousarray(packed.reshape(*outer, inputs // FOUR, FOUR, lanes).swapaxes(-1, -2))
+    return np.ascontiguousarray(packed.reshape(*outer, inputs // taken, taken, lanes).swapaxes(-1, -2))
 
 
 def integer_conv2d(
     padded: te.Tensor, packed: te.Tensor, window: Window, size: tuple[int, int], registers: int
 ) -> te.Tensor:
-    """padded (1, H, W, I') bytes, packed (blocks, kh, kw, I' / 4, lanes, 4) -> sums (1, OH, OW', blocks * lanes) int32.
+    """padded (1, H, W, I'), packed (blocks, kh, kw, I' / taken, lanes, taken) -> sums (1, OH, OW', blocks * lanes) int32.
 
     size is (OH, OW); OW' is OW in whole register tiles, and columns behind the picture repeat its last one.
     """
-    blocks, kernel_height, kernel_width, fours, lanes, _ = (int(n) for n in packed.shape)
+    blocks, kernel_height, kernel_width, groups, lanes, taken = (int(n) for n in packed.shape)
     height, width = size
     tile = conv2d_tile(height, width, blocks, lanes, registers)
     whole_width = -(-width // tile.columns) * tile.columns
     inside = (lambda x: x) if whole_width == width else (lambda x: tirx.min(x, width - 1))
     ry, rx = te.reduce_axis((0, kernel_height), "ry"), te.reduce_axis((0, kernel_width), "rx")
-    ri, rk = te.reduce_axis((0, fours), "ri"), te.reduce_axis((0, FOUR), "rk")
+    ri, rk = te.reduce_axis((0, groups), "ri"), te.reduce_axis((0, taken), "rk")
     (sy, sx), (dy, dx) = window.strides, window.dilation
     return te.compute(
         (1, height, whole_width, blocks * lanes),
         lambda n, y, x, c: te.sum(
-            padded[n, y * sy + ry * dy, inside(x) * sx + rx * dx, ri * FOUR + rk].astype("int32")
+            padded[n, y * sy + ry * dy, inside(x) * sx + rx * dx, ri * taken + rk].astype("int32")
             * packed[c // lanes, ry, rx, ri, c % lanes, rk].astype("int32"),
             axis=[ry, rx, ri, rk],
         ),
@@ -92,17 +92,8 @@ def integer_depthwise_conv2d(data: te.Tensor, weight: te.Tensor, window: Window,
     float multiply-add takes one instruction where integers take two. The copy that pads the input also converts it.
     """
     kernel_height, kernel_width, channels = (int(n) for n in weight.shape)
-    top, left, bottom, right = window.padding
-    batch, rows, columns, depth = (int(n) for n in data.shape)
-
-    def value(n, y, x, c):
-        inside = [y >= top, y < top + rows, x >= left, x < left + columns]
-        inside += [c < depth] if channels != depth else []
-        number = data[n, y - top, x - left, c].astype("float32") - tirx.const(zero_point, "float32")
-        return tirx.if_then_else(tirx.all(*inside), number, tirx.const(0, "float32"))
-
-    padded = te.compute((batch, rows + top + bottom, columns + left + right, channels), value, name="pad")
-    height, width = window.output_size((rows, columns), (kernel_height, kernel_width))
+    padded = pad_integer(data, window.padding, channels, zero_point, "float32")
+    height, width = window.output_size((int(data.shape[1]), int(data.shape[2])), (kernel_height, kernel_width))
     ry, rx = te.reduce_axis((0, kernel_height), "ry"), te.reduce_axis((0, kernel_width), "rx")
     (sy, sx), (dy, dx) = window.strides, window.dilation
     return te.compute(
@@ -114,25 +105,25 @@ def integer_depthwise_conv2d(data: te.Tensor, weight: te.Tensor, window: Window,
 
 
 def integer_conv2d_transpose(
-    data: te.Tensor, packed: te.Tensor, padding: tuple[int, int], size: tuple[int, int], zero_point: int
+    data: te.Tensor, packed: te.Tensor, padding: tuple[int, int], size: tuple[int, int], zero_point: int, dtype: str
 ) -> te.Tensor:
-    """data (1, H, W, I) bytes -> sums (1, rows, columns, sy, sx, blocks * lanes) int32, as sub-pixel convolutions."""
-    blocks, sy, sx, taps_y, taps_x, fours, lanes, _ = (int(n) for n in packed.shape)
+    """data (1, H, W, I) bytes, dtype what the dot product takes -> sums (1, rows, columns, sy, sx, blocks * lanes) int32, as sub-pixel convolutions."""
+    blocks, sy, sx, taps_y, taps_x, groups, lanes, taken = (int(n) for n in packed.shape)
     rows, columns = size[0] // sy, size[1] // sx
     extents = (int(data.shape[1]), int(data.shape[2]))
     below, right = (
         max(0, n - 1 + (stride - 1 + p) // stride - (extent - 1))
         for n, stride, p, extent in zip((rows, columns), (sy, sx), padding, extents, strict=True)
     )
-    padded = pad_integer(data, (taps_y - 1, taps_x - 1, below, right), fours * FOUR, zero_point)
+    padded = pad_integer(data, (taps_y - 1, taps_x - 1, below, right), groups * taken, zero_point, dtype)
     ty, tx = te.reduce_axis((0, taps_y), "ty"), te.reduce_axis((0, taps_x), "tx")
-    ri, rk = te.reduce_axis((0, fours), "ri"), te.reduce_axis((0, FOUR), "rk")
+    ri, rk = te.reduce_axis((0, groups), "ri"), te.reduce_axis((0, taken), "rk")
     top, left = padding
     return te.compute(
         (1, rows, columns, sy, sx, blocks * lanes),
         lambda n, i, j, a, b, c: te.sum(
             padded[
-                n, i + (a + top) // sy + (taps_y - 1 - ty), j + (b + left) // sx + (taps_x - 1 - tx), ri * FOUR + rk
+                n, i + (a + top) // sy + (taps_y - 1 - ty), j + (b + left) // sx + (taps_x - 1 - tx), ri * taken + rk
             ].astype("int32")
             * packed[c // lanes, a, b, ty, tx, ri, c % lanes, rk].astype("int32"),
             axis=[ty, tx, ri, rk],
@@ -142,17 +133,26 @@ def integer_conv2d_transpose(
     )
 
 
-def pad_integer(data: te.Tensor, padding: tuple[int, int, int, int], channels: int, zero_point: int) -> te.Tensor:
-    """The zero point around the picture, and behind its channels up to `channels`."""
+def pad_integer(
+    data: te.Tensor, padding: tuple[int, int, int, int], channels: int, zero_point: int, dtype: str
+) -> te.Tensor:
+    """The zero point around the picture, and behind its channels up to `channels`.
+
+    Of another dtype than the data's, it is subtracted, so that what is put around is 0.
+    """
     top, left, bottom, right = padding
     batch, height, width, depth = (int(n) for n in data.shape)
-    if not any(padding) and channels == depth:
+    widened = dtype != str(data.dtype)
+    if not any(padding) and channels == depth and not widened:
         return data
-    fill = tirx.const(zero_point, data.dtype)
+    fill = tirx.const(0 if widened else zero_point, dtype)
 
     def value(n, y, x, c):
         inside = [y >= top, y < top + height, x >= left, x < left + width]
         inside += [c < depth] if channels != depth else []
-        return tirx.if_then_else(tirx.all(*inside), data[n, y - top, x - left, c], fill)
+        number = data[n, y - top, x - left, c]
+        if widened:
+            number = number.astype(dtype) - tirx.const(zero_point, dtype)
+        return tirx.if_then_else(tirx.all(*inside), number, fill)
 
     return te.compute((batch, height + top + bottom, width + left + right, channels), value, name="pad")

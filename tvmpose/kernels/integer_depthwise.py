@@ -54,7 +54,7 @@ class Depthwise:
         line = self.quads * (self.output_size[1] if self.window.strides[1] == 1 else 1)
         if self.channels % 4 or self.window.dilation[1] != 1:
             return None
-        return next((dot for dot in isa.dot_products if dot.lanes <= line), None)
+        return next((dot for dot in isa.dot_products if dot.lanes <= line and dot.taken == 4), None)
 
     def starts(self, lanes: int) -> list[int]:
         """Where the vectors of each phase first begin, in lanes of the line; a last one may overlap its neighbour."""
@@ -95,7 +95,7 @@ def integer_depthwise_kernel(what: Depthwise, dot: DotProduct, terms: int) -> ti
             T.func_name("main")
             shapes = {
                 "data": ((1, *what.size, what.channels), dot.data),
-                "weights": (weights_shape, dot.weight),
+                "weights": (weights_shape, "int8"),
                 "bias": ((phases, 4, lanes), "int32"),
                 "scale": ((phases, 4, lanes), "float32"),
                 "result": ((1, height, width, what.channels), what.output.dtype),
@@ -281,13 +281,8 @@ class _Body:
         return T.reinterpret(self.vector(buffer, at, self.dot.lanes * 4), dtype=f"uint32x{self.dot.lanes}")
 
     def multiplied(self, total: Expr, quads: Expr, weights: Expr) -> Expr:
-        return T.call_llvm_pure_intrin(
-            T.llvm_lookup_intrinsic_id(self.dot.llvm),
-            total,
-            T.reinterpret(quads, dtype=f"{self.dot.data}x{self.dot.lanes * 4}"),
-            weights,
-            dtype=f"int32x{self.dot.lanes}",
-        )
+        bytes_ = T.reinterpret(quads, dtype=f"{self.dot.data}x{self.dot.lanes * 4}")
+        return self.dot.multiplied(total, bytes_, weights)
 
     def same(self, value: float, dtype: str) -> Expr:
         return tirx.Broadcast(tirx.const(value, dtype), self.dot.lanes)

@@ -12,9 +12,9 @@ from tvmpose.kernels.convolution_schedule import (
     _tiles_per_band,
     _vectorize_tile,
     _weights_outweigh_input,
+    conv2d_tile,
 )
 from tvmpose.kernels.integer import TILE
-from tvmpose.kernels.integer_tile import conv2d_tile
 from tvmpose.kernels.isa import VectorISA
 
 
@@ -65,7 +65,8 @@ def _schedule_tiles(
     schedule.parallel(parallel)
     init = schedule.decompose_reduction(conv, reduction[0])
     schedule.vectorize(schedule.get_loops(init)[-1])
-    schedule.tensorize(conv_lane, isa.dot_product(tile.lanes).intrinsic)
+    weight = str(schedule.get(conv).reads[-1].source.dtype)
+    schedule.tensorize(conv_lane, isa.dot_product(tile.lanes).intrinsic(weight))
 
 
 def _parallelize(

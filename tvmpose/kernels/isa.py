@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tvm.target import Target
 
-from tvmpose.kernels.dot_product import SDOT, VNNI_128, VNNI_256, VNNI_512, DotProduct
+from tvmpose.kernels.dot_product import MADD, MULTIPLY_ADD, SDOT, VNNI, DotProduct
 
 
 @dataclass(frozen=True)
@@ -13,15 +13,15 @@ class VectorISA:
 
     lanes: int
     registers: int
-    dot_products: tuple[DotProduct, ...] = ()  # of bytes, widest first
+    dot_products: tuple[DotProduct, ...] = (MULTIPLY_ADD,)  # of small integers, widest first
 
     @property
     def byte(self) -> str:
-        """The dtype in which quantized activations are stored: what its dot products take."""
-        return self.dot_products[0].data if self.dot_products else "int8"
+        """The dtype in which quantized activations are stored: what its dot products take, if they take bytes."""
+        return "int8" if self.dot_products[0].widens else self.dot_products[0].data
 
     def dot_product(self, lanes: int) -> DotProduct:
-        """The one for vectors of so many 32-bit lanes. Raises StopIteration where there is none."""
+        """The one for vectors of so many 32-bit lanes, one of those that lanes_for returns."""
         return next(dot for dot in self.dot_products if dot.lanes == lanes)
 
     def lanes_for(self, channels: int) -> int:
@@ -40,15 +40,15 @@ def vector_isa(target: Target) -> VectorISA:
     has = target_features(target)
     triple = str(target.attrs.get("mtriple", ""))
     if triple.startswith("aarch64"):
-        return VectorISA(lanes=4, registers=32, dot_products=(SDOT,) if "dotprod" in has else ())
+        return VectorISA(lanes=4, registers=32, dot_products=(SDOT if "dotprod" in has else MULTIPLY_ADD,))
     if triple.startswith("arm"):
         return VectorISA(lanes=4, registers=16)
     if "avx512f" in has:
-        dots = (VNNI_512, VNNI_256, VNNI_128) if {"avx512vnni", "avx512vl"} <= has else ()
+        dots = VNNI if {"avx512vnni", "avx512vl"} <= has else MADD
         return VectorISA(lanes=16, registers=32, dot_products=dots)
     if "avx" in has:
-        return VectorISA(lanes=8, registers=16, dot_products=(VNNI_256, VNNI_128) if "avxvnni" in has else ())
-    return VectorISA(lanes=4, registers=16)
+        return VectorISA(lanes=8, registers=16, dot_products=VNNI[1:] if "avxvnni" in has else MADD[1:])
+    return VectorISA(lanes=4, registers=16, dot_products=MADD[2:] if "sse2" in has else (MULTIPLY_ADD,))
 
 
 def target_features(target: Target) -> frozenset[str]:

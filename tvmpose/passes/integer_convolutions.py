@@ -99,6 +99,12 @@ class _Kernel:
         shift = 128 if self.integers.dtype == np.uint8 else 0
         return (self.integers.astype("int32") - shift).astype("int8"), self.zero_points - shift
 
+    def wide(self) -> tuple[np.ndarray, np.ndarray]:
+        """The weights less their zero points, int8 if they fit, else int16, and no zero points left."""
+        numbers = self.numbers()
+        small = numbers.min() >= -128 and numbers.max() <= 127
+        return numbers.astype("int8" if small else "int16"), np.zeros_like(self.zero_points)
+
     def largest(self) -> np.ndarray:
         """What the sums of each output cannot exceed."""
         others = tuple(axis for axis in range(self.integers.ndim) if axis != self.outputs_axis)
@@ -114,18 +120,20 @@ class _Kernel:
 def _dense(
     walk: Walk, call: relax.Call, data: Integer, kernel: _Kernel, window: Window, requantize: Requantize
 ) -> relax.Expr:
-    weight, left_over = kernel.signed()
-    height, width, _, outputs = weight.shape
-    packed = pack_integer_weights(weight, walk.isa.lanes_for(outputs))
+    height, width, _, outputs = kernel.integers.shape
+    dot = walk.isa.dot_product(walk.isa.lanes_for(outputs))
+    weight, left_over = kernel.wide() if dot.widens else kernel.signed()
+    packed = pack_integer_weights(weight, dot)
     channels = packed.shape[3] * packed.shape[5]  # those behind the source's hold the zero point
+    zero_point = 0 if dot.widens else data.zero_point  # what is left of it in the sums
     taken = weight.astype("int64").sum((0, 1, 2))
-    bias = kernel.bias - data.zero_point * (taken - height * width * channels * left_over.astype("int64"))
+    bias = kernel.bias - zero_point * (taken - height * width * channels * left_over.astype("int64"))
     bounded = requantize.bounded(kernel.largest())
     shape = tuple(int(n) for n in call.ty.shape)
     size = (shape[1], shape[2])
 
     def compute(x: te.Tensor, w: te.Tensor, start: te.Tensor, *constants: te.Tensor) -> te.Tensor:
-        padded = pad_integer(x, window.padding, channels, data.zero_point)
+        padded = pad_integer(x, window.padding, channels, data.zero_point, dot.data)
         sums = integer_conv2d(padded, w, window, size, walk.isa.registers)
         if not left_over.any():
             return requantize.store(lambda n, y, x, c: sums[n, y, x, c] + start[c], shape, constants, bounded)
@@ -174,23 +182,24 @@ def _depthwise(
 
 
 def _transposed(walk: Walk, call: relax.Call, data: Integer, kernel: _Kernel, requantize: Requantize) -> relax.Expr:
-    weight, left_over = kernel.signed()
+    outputs = kernel.integers.shape[1]
+    dot = walk.isa.dot_product(walk.isa.lanes_for(outputs))
+    weight, left_over = kernel.wide() if dot.widens else kernel.signed()
     strides, (top, left) = _pair(call.attrs.strides), _pair(call.attrs.padding[:2])
     size = (int(call.ty.shape[1]), int(call.ty.shape[2]))
     whole = all(n % stride == 0 for n, stride in zip(size, strides, strict=True))
     if left_over.any() or not whole or int(call.attrs.groups) != 1 or any(int(n) != 1 for n in call.attrs.dilation):
         raise NotLowered("its weights' zero points, size, groups or dilation")
-    outputs = weight.shape[1]
-    packed = pack_transposed_integer_weights(weight, walk.isa.lanes_for(outputs), strides, (top, left))
+    packed = pack_transposed_integer_weights(weight, dot, strides, (top, left))
     # each output phase has taps of its own, so its share of the input's zero point is its own as well
     _, sy, sx, *_ = packed.shape
     taken = packed.astype("int64").sum((3, 4, 5, 7)).transpose(1, 2, 0, 3).reshape(sy, sx, -1)[..., :outputs]
-    bias = kernel.bias - data.zero_point * taken
+    bias = kernel.bias - (0 if dot.widens else data.zero_point) * taken
 
     bounded = requantize.bounded(kernel.largest())
 
     def compute(x: te.Tensor, w: te.Tensor, start: te.Tensor, *scales: te.Tensor) -> te.Tensor:
-        sums = integer_conv2d_transpose(x, w, (top, left), size, data.zero_point)
+        sums = integer_conv2d_transpose(x, w, (top, left), size, data.zero_point, dot.data)
         at = lambda n, y, x, c: sums[n, y // sy, x // sx, y % sy, x % sx, c] + start[y % sy, x % sx, c]  # noqa: E731
         return requantize.store(at, (1, *size, outputs), scales, bounded)
 
