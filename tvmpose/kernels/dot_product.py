@@ -40,8 +40,7 @@ class DotProduct:
             return sums + tirx.call_llvm_pure_intrin(f"int32x{self.lanes}", self.llvm, data, weights)
         if self.llvm:
             return tirx.call_llvm_pure_intrin(f"int32x{self.lanes}", self.llvm, sums, data, weights)
-        wide = f"int32x{self.lanes}"  # LLVM makes multiply-add-long of it where there is one
-        return sums + tirx.Cast(wide, data) * tirx.Cast(wide, weights)
+        raise ValueError(f"{self.name} is no intrinsic: its loops are made vectors as they are")
 
 
 VNNI = tuple(DotProduct(f"vnni_{n * 32}", n, 4, "uint8", f"llvm.x86.avx512.vpdpbusd.{n * 32}") for n in (16, 8, 4))
@@ -51,14 +50,14 @@ MADD = (
     DotProduct("madd_128", 4, 2, "int16", "llvm.x86.sse2.pmadd.wd"),
 )
 SDOT = DotProduct("sdot", 4, 4, "int8", "llvm.aarch64.neon.sdot.v4i32.v16i8")
-MULTIPLY_ADD = DotProduct("multiply_add", 4, 1, "int16")
+MULTIPLY_ADD = DotProduct("multiply_add", 4, 1, "int16")  # LLVM makes multiply-add-long of it where there is one
 
 
 @cache
 def _register(dot: DotProduct, weight: str) -> None:
     lanes, taken, data = dot.lanes, dot.taken, dot.data
     bits = {"uint8": 8, "int8": 8, "int16": 16}[data] * taken  # of one lane
-    several = f"{data}x{taken}" if taken > 1 else data
+    several = f"{data}x{taken}"
 
     @T.prim_func(s_tir=True)
     def description(
@@ -76,7 +75,7 @@ def _register(dot: DotProduct, weight: str) -> None:
                         sums[vi] = sums[vi] + T.cast(x[vk], "int32") * T.cast(w[vi, vk], "int32")
 
     def broadcast(loaded: Expr) -> Expr:
-        word = tirx.reinterpret(f"int{bits}", loaded) if taken > 1 else loaded
+        word = tirx.reinterpret(f"int{bits}", loaded)
         return tirx.reinterpret(f"{data}x{lanes * taken}", tirx.Broadcast(word, lanes))
 
     def widened(loaded: Expr) -> Expr:

@@ -53,7 +53,12 @@ def _schedule_tiles(
     _, conv_row, conv_column, *conv_phases, conv_channel = loops[-rank - reductions : -reductions]
     *reduction, four = loops[-reductions:]
     conv_vector, conv_lane = schedule.split(conv_channel, [tile.vectors, tile.lanes])
-    schedule.reorder(*conv_phases, *reduction, conv_row, conv_column, conv_vector, conv_lane, four)
+    dot = isa.dot_product(tile.lanes)
+    if dot.llvm:
+        schedule.reorder(*conv_phases, *reduction, conv_row, conv_column, conv_vector, conv_lane, four)
+    else:  # one product in a lane needs no intrinsic: plain vectors
+        schedule.reorder(*conv_phases, *reduction, four, conv_row, conv_column, conv_vector, conv_lane)
+        schedule.vectorize(conv_lane)
     for loop in (conv_row, conv_column, conv_vector):
         schedule.unroll(loop)
     whole = _output_shape(schedule, output)[-1] % (tile.vectors * tile.lanes) == 0
@@ -64,9 +69,10 @@ def _schedule_tiles(
     parallel = _parallelize(schedule, conv, sums, n, band, c_outer, whole)
     schedule.parallel(parallel)
     init = schedule.decompose_reduction(conv, reduction[0])
-    schedule.vectorize(schedule.get_loops(init)[-1])
-    weight = str(schedule.get(conv).reads[-1].source.dtype)
-    schedule.tensorize(conv_lane, isa.dot_product(tile.lanes).intrinsic(weight))
+    if dot.llvm:
+        schedule.vectorize(schedule.get_loops(init)[-1])
+        weight = str(schedule.get(conv).reads[-1].source.dtype)
+        schedule.tensorize(conv_lane, dot.intrinsic(weight))
 
 
 def _parallelize(
