@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from tvm import te, tirx
+from tvm.ir import Expr
 
 from tvmpose.kernels.convolution import TEMPLATE, Window, pack_transposed_weights, pack_weights
 from tvmpose.kernels.dot_product import DotProduct
@@ -51,7 +52,8 @@ def integer_conv2d(
 ) -> te.Tensor:
     """padded (1, H, W, I'), packed (blocks, kh, kw, I' / taken, lanes, taken) -> sums (1, OH, OW', blocks * lanes) int32.
 
-    size is (OH, OW); OW' is OW in whole register tiles, and columns behind the picture repeat its last one.
+    size is (OH, OW); OW' is OW in whole register tiles, and columns behind the picture repeat its last one. Padded
+    (1, H, bytes of a line), where few channels share a dot product: the window's column stride is then in bytes.
     """
     blocks, kernel_height, kernel_width, groups, lanes, taken = (int(n) for n in packed.shape)
     height, width = size
@@ -61,11 +63,15 @@ def integer_conv2d(
     ry, rx = te.reduce_axis((0, kernel_height), "ry"), te.reduce_axis((0, kernel_width), "rx")
     ri, rk = te.reduce_axis((0, groups), "ri"), te.reduce_axis((0, taken), "rk")
     (sy, sx), (dy, dx) = window.strides, window.dilation
+
+    def read(n: tirx.Var, y: tirx.Var, x: tirx.Var) -> Expr:
+        row, column, channel = y * sy + ry * dy, inside(x) * sx + rx * dx, ri * taken + rk
+        return padded[n, row, column + channel] if len(padded.shape) == 3 else padded[n, row, column, channel]
+
     return te.compute(
         (1, height, whole_width, blocks * lanes),
         lambda n, y, x, c: te.sum(
-            padded[n, y * sy + ry * dy, inside(x) * sx + rx * dx, ri * taken + rk].astype("int32")
-            * packed[c // lanes, ry, rx, ri, c % lanes, rk].astype("int32"),
+            read(n, y, x).astype("int32") * packed[c // lanes, ry, rx, ri, c % lanes, rk].astype("int32"),
             axis=[ry, rx, ri, rk],
         ),
         name="conv",
@@ -73,15 +79,20 @@ def integer_conv2d(
     )
 
 
-def window_sums(padded: te.Tensor, kernel: tuple[int, int], window: Window, size: tuple[int, int]) -> te.Tensor:
-    """The sum of everything under the kernel, (1, *size) int32: what weights' zero points are multiplied with."""
+def window_sums(
+    padded: te.Tensor, kernel: tuple[int, int], channels: int, window: Window, size: tuple[int, int]
+) -> te.Tensor:
+    """The sum of everything under the kernel, `channels` deep, (1, *size) int32: what weights' zero points are multiplied with."""
     ry, rx = te.reduce_axis((0, kernel[0]), "ry"), te.reduce_axis((0, kernel[1]), "rx")
-    ri = te.reduce_axis((0, int(padded.shape[3])), "ri")
+    ri = te.reduce_axis((0, channels), "ri")
     (sy, sx), (dy, dx) = window.strides, window.dilation
+
+    def read(n: tirx.Var, y: tirx.Var, x: tirx.Var) -> Expr:
+        row, column = y * sy + ry * dy, x * sx + rx * dx
+        return padded[n, row, column + ri] if len(padded.shape) == 3 else padded[n, row, column, ri]
+
     return te.compute(
-        (1, *size),
-        lambda n, y, x: te.sum(padded[n, y * sy + ry * dy, x * sx + rx * dx, ri].astype("int32"), axis=[ry, rx, ri]),
-        name="window_sums",
+        (1, *size), lambda n, y, x: te.sum(read(n, y, x).astype("int32"), axis=[ry, rx, ri]), name="window_sums"
     )
 
 

@@ -24,6 +24,7 @@ from tvmpose.kernels.dot_product import DotProduct
 from tvmpose.kernels.integer import Output
 from tvmpose.kernels.isa import VectorISA
 from tvmpose.kernels.requantize import rounded_even
+from tvmpose.kernels.row_padding import RowPadding, flattened
 
 _TASKS = 8
 _CACHE = 32768  # bytes
@@ -108,12 +109,8 @@ def integer_depthwise_kernel(what: Depthwise, dot: DotProduct, terms: int) -> ti
                     MULTIPLY_ADDS: height * width * what.channels * what.kernel[0] * what.kernel[1],
                 }
             )
-            _Body(what, dot, terms, *(_line(argument) for argument in arguments)).emit()
+            _Body(what, dot, terms, *(flattened(argument) for argument in arguments)).emit()
     return builder.get()
-
-
-def _line(buffer: tirx.Buffer) -> tirx.Buffer:
-    return T.decl_buffer((int(np.prod([int(n) for n in buffer.shape])),), buffer.dtype, data=buffer.data)
 
 
 @dataclass(frozen=True)
@@ -143,10 +140,17 @@ class _Body:
         return (rows - 1) * stride + (self.what.kernel[0] - 1) * dilation + 1
 
     @property
+    def padding(self) -> RowPadding:
+        _, left, _, right = self.what.window.padding
+        line, channels = self.what.size[1] * self.what.channels, self.what.channels
+        return RowPadding(
+            self.what.size[0], line, left * channels, right * channels, self.what.zero_point, self.dot.data
+        )
+
+    @property
     def line_read(self) -> int:
         """Bytes of a padded row."""
-        _, left, _, right = self.what.window.padding
-        return (self.what.size[1] + left + right) * self.what.channels
+        return self.padding.padded_line
 
     def emit(self) -> None:
         height, tasks = self.what.output_size[0], max(1, min(_TASKS, self.what.output_size[0] // self.rows))
@@ -155,36 +159,9 @@ class _Body:
             padded = T.alloc_buffer((self.rows_read * self.line_read,), self.dot.data, align=64)
             with T.serial(0, (last - first + self.rows - 1) // self.rows) as tile:
                 top = T.Bind(tirx.min(first + tile * self.rows, last - self.rows))  # the last overlaps its neighbour
-                self.pad(padded, top)
+                above = top * self.what.window.strides[0] - self.what.window.padding[0]
+                self.padding.rows(self.data, padded, above, self.rows_read)
                 self.tiles(padded, top)
-
-    def pad(self, padded: tirx.Buffer, top: Expr) -> None:
-        above, left, _, right = self.what.window.padding
-        inside, channels = self.what.size[1] * self.what.channels, self.what.channels
-        with T.serial(0, self.rows_read) as i:
-            row = T.Bind(top * self.what.window.strides[0] - above + i)
-            at = i * self.line_read
-            with T.If(tirx.all(row >= 0, row < self.what.size[0])):
-                with T.Then():
-                    self.fill(padded, at, left * channels)
-                    self.copy(padded, at + left * channels, row * inside, inside)
-                    self.fill(padded, at + left * channels + inside, right * channels)
-                with T.Else():
-                    self.fill(padded, at, self.line_read)
-
-    def fill(self, padded: tirx.Buffer, at: Expr, count: int) -> None:
-        if count:
-            lanes = max(n for n in (4, 8, 16, 32, 64) if count % n == 0)
-            with T.serial(0, count // lanes) as i:
-                value = tirx.Broadcast(tirx.const(self.what.zero_point, self.dot.data), lanes)
-                T.buffer_store(padded, value, [tirx.Ramp(at + i * lanes, 1, lanes)])
-
-    def copy(self, padded: tirx.Buffer, to: Expr, source: Expr, count: int) -> None:
-        lanes = max(n for n in (4, 8, 16, 32, 64) if n <= count)
-        with T.serial(0, -(-count // lanes)) as i:
-            at = T.Bind(tirx.min(i * lanes, count - lanes))
-            loaded = tirx.BufferLoad(self.data, [tirx.Ramp(source + at, 1, lanes)])
-            T.buffer_store(padded, loaded, [tirx.Ramp(to + at, 1, lanes)])
 
     def tiles(self, padded: tirx.Buffer, top: Expr) -> None:
         lanes, quads, width = self.dot.lanes, self.what.quads, self.what.output_size[1]

@@ -7,6 +7,7 @@ import numpy as np
 from tvm import relax, te
 
 from tvmpose.kernels.convolution import Window
+from tvmpose.kernels.dot_product import DotProduct
 from tvmpose.kernels.integer import (
     Output,
     integer_conv2d,
@@ -19,6 +20,7 @@ from tvmpose.kernels.integer import (
 )
 from tvmpose.kernels.integer_depthwise import Depthwise, integer_depthwise_kernel
 from tvmpose.kernels.requantize import Requantize, Rounding
+from tvmpose.kernels.row_padding import RowPadding, pad_rows_kernel
 from tvmpose.passes.constants import constant_integers, constant_value
 from tvmpose.passes.integer_walk import Integer, NotLowered, Walk, operator_name
 from tvmpose.qdq import Quantization
@@ -120,29 +122,52 @@ class _Kernel:
 def _dense(
     walk: Walk, call: relax.Call, data: Integer, kernel: _Kernel, window: Window, requantize: Requantize
 ) -> relax.Expr:
-    height, width, _, outputs = kernel.integers.shape
+    outputs = kernel.integers.shape[3]
     dot = walk.isa.dot_product(walk.isa.lanes_for(outputs))
     weight, left_over = kernel.wide() if dot.widens else kernel.signed()
+    source, padding = data.value, window.padding
+    if not dot.widens and weight.shape[2] % dot.taken and window.dilation[1] == 1:
+        # so few channels that a dot product takes neighbouring pixels' as well: rows of bytes, padded beforehand
+        source, window, weight = _by_lines(walk, data, window, weight, dot)
+        padding = (0, 0, 0, 0)
+    height, width, inputs, _ = weight.shape
     packed = pack_integer_weights(weight, dot)
-    channels = packed.shape[3] * packed.shape[5]  # those behind the source's hold the zero point
+    channels = packed.shape[3] * packed.shape[5]  # those behind the source's hold anything
     zero_point = 0 if dot.widens else data.zero_point  # what is left of it in the sums
     taken = weight.astype("int64").sum((0, 1, 2))
-    bias = kernel.bias - zero_point * (taken - height * width * channels * left_over.astype("int64"))
+    bias = kernel.bias - zero_point * (taken - height * width * inputs * left_over.astype("int64"))
     bounded = requantize.bounded(kernel.largest())
     shape = tuple(int(n) for n in call.ty.shape)
     size = (shape[1], shape[2])
 
     def compute(x: te.Tensor, w: te.Tensor, start: te.Tensor, *constants: te.Tensor) -> te.Tensor:
-        padded = pad_integer(x, window.padding, channels, data.zero_point, dot.data)
+        padded = x if len(x.shape) == 3 else pad_integer(x, padding, channels, data.zero_point, dot.data)
         sums = integer_conv2d(padded, w, window, size, walk.isa.registers)
         if not left_over.any():
             return requantize.store(lambda n, y, x, c: sums[n, y, x, c] + start[c], shape, constants, bounded)
-        totals, (zeros, *scales) = window_sums(padded, (height, width), window, size), constants
+        totals, (zeros, *scales) = window_sums(padded, (height, width), inputs, window, size), constants
         corrected = lambda n, y, x, c: sums[n, y, x, c] + start[c] - zeros[c] * totals[n, y, x]  # noqa: E731
         return requantize.store(corrected, shape, scales, bounded)
 
     constants = [packed, bias.astype("int32"), *[left_over.astype("int32")] * bool(left_over.any())]
-    return walk.call("integer_conv2d", compute, data.value, *map(relax.const, [*constants, *requantize.constants()]))
+    return walk.call("integer_conv2d", compute, source, *map(relax.const, [*constants, *requantize.constants()]))
+
+
+def _by_lines(
+    walk: Walk, data: Integer, window: Window, weight: np.ndarray, dot: DotProduct
+) -> tuple[relax.Expr, Window, np.ndarray]:
+    """The picture as padded rows of bytes (1, H, bytes), the window in them, and weights (kh, 1, kw * inputs, outputs)."""
+    rows, columns, inputs, outputs = weight.shape
+    _, height, width, _ = (int(n) for n in data.value.ty.shape)
+    top, left, bottom, right = window.padding
+    behind = -columns * inputs % dot.taken  # the last dot product reads on
+    padding = RowPadding(height, width * inputs, left * inputs, right * inputs + behind, data.zero_point, dot.data)
+    kernel = pad_rows_kernel(padding, (1, height, width, inputs), top, bottom)
+    shape = (1, top + height + bottom, padding.padded_line)
+    padded = walk.builder.emit(walk.call_kernel("pad_rows", kernel, shape, dot.data, data.value))
+    strides = (window.strides[0], window.strides[1] * inputs)
+    lines = Window(strides, (0, 0, 0, 0), (window.dilation[0], 1))
+    return padded, lines, weight.reshape(rows, 1, columns * inputs, outputs)
 
 
 def _depthwise(
