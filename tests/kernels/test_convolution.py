@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tvm import relax
 
 from tests.native import network, run_pipelined
-from tvmpose.kernels.convolution_schedule import conv2d_tile, depthwise_tile
+from tvmpose.kernels.convolution_schedule import conv2d_tile
+from tvmpose.kernels.depthwise_schedule import depthwise_tile
 from tvmpose.targets import Target, host_target, load_target, needed_features
 
 Pair = tuple[int, int]

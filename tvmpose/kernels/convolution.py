@@ -41,7 +41,7 @@ def pack_weights(weight: np.ndarray, lanes: int) -> np.ndarray:
 def conv2d(data: te.Tensor, packed: te.Tensor, window: Window, outputs: int) -> te.Tensor:
     """data (1, H, W, I) float, packed (blocks, kh, kw, I, lanes) -> (1, OH, OW, outputs)."""
     blocks, kernel_height, kernel_width, inputs, lanes = (int(n) for n in packed.shape)
-    padded = _pad(data, window.padding)
+    padded = pad_picture(data, window.padding)
     height, width = window.output_size(_picture_size(data), (kernel_height, kernel_width))
     ry, rx = te.reduce_axis((0, kernel_height), "ry"), te.reduce_axis((0, kernel_width), "rx")
     ri = te.reduce_axis((0, inputs), "ri")
@@ -64,7 +64,7 @@ def planar_conv2d(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tens
     Too few channels for a vector, so the padded copy is planar and vectors run along the rows of pixels.
     """
     kernel_height, kernel_width, inputs, outputs = (int(n) for n in weight.shape)
-    padded = _pad(data, window.padding)
+    padded = pad_picture(data, window.padding)
     height, width = window.output_size(_picture_size(data), (kernel_height, kernel_width))
     planes = te.compute((1, inputs, *padded.shape[1:3]), lambda n, c, y, x: padded[n, y, x, c], name="planes")
     ry, rx = te.reduce_axis((0, kernel_height), "ry"), te.reduce_axis((0, kernel_width), "rx")
@@ -114,7 +114,7 @@ def conv2d_transpose(
         max(0, n - 1 + (stride - 1 + p) // stride - (extent - 1))
         for n, stride, p, extent in zip((rows, columns), (sy, sx), padding, _picture_size(data), strict=True)
     )
-    padded = _pad(data, (*before, below, right))
+    padded = pad_picture(data, (*before, below, right))
     ty, tx = te.reduce_axis((0, taps_y), "ty"), te.reduce_axis((0, taps_x), "tx")
     ri = te.reduce_axis((0, inputs), "ri")
     top, left = padding
@@ -136,7 +136,7 @@ def conv2d_transpose(
 def depthwise_conv2d(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor:
     """data (1, H, W, C) float, weight (kh, kw, C, zero-padded to whole vectors) -> (1, OH, OW, C)."""
     kernel_height, kernel_width, channels = (int(n) for n in weight.shape)
-    padded = _pad(data, window.padding, channels)
+    padded = pad_picture(data, window.padding, channels)
     height, width = window.output_size(_picture_size(data), (kernel_height, kernel_width))
     ry, rx = te.reduce_axis((0, kernel_height), "ry"), te.reduce_axis((0, kernel_width), "rx")
     (sy, sx), (dy, dx) = window.strides, window.dilation
@@ -153,7 +153,7 @@ def _picture_size(data: te.Tensor) -> tuple[int, int]:
     return int(data.shape[1]), int(data.shape[2])
 
 
-def _pad(data: te.Tensor, padding: tuple[int, int, int, int], channels: int | None = None) -> te.Tensor:
+def pad_picture(data: te.Tensor, padding: tuple[int, int, int, int], channels: int | None = None) -> te.Tensor:
     """Zeros around the picture, and behind its channels up to `channels`."""
     top, left, bottom, right = padding
     batch, height, width, depth = (int(n) for n in data.shape)

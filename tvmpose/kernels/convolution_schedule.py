@@ -47,27 +47,11 @@ def conv2d_tile(height: int, width: int, vectors: int, lanes: int, registers: in
     return max(candidates, key=multiply_adds_per_load)
 
 
-def depthwise_tile(height: int, width: int, lanes: int, registers: int, kernel: int, stride: int) -> RegisterTile:
-    """Inputs are reused among neighbours only: accumulators and one input row fill 3/4 of the registers."""
-
-    def registers_used(rows: int, columns: int) -> int:
-        return rows * columns + (columns - 1) * stride + kernel + 1
-
-    candidates = [
-        (rows, columns)
-        for rows in _divisors(height, 2)
-        for columns in _divisors(width, 8)
-        if registers_used(rows, columns) <= registers * 3 // 4
-    ]
-    rows, columns = max(candidates, key=lambda tile: (tile[0] * tile[1], tile[1]), default=(1, 1))
-    return RegisterTile(rows, columns, 1, lanes)
-
-
 def schedule_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
     lanes = int(schedule.get(conv).reads[1].source.shape[-1])
     _, height, width, channels = _output_shape(schedule, conv)
     tile = conv2d_tile(height, width, channels // lanes, lanes, isa.registers)
-    _schedule_tiles(schedule, conv, tile, reductions=3)
+    _schedule_tiles(schedule, conv, tile)
 
 
 def schedule_planar_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
@@ -79,7 +63,9 @@ def schedule_planar_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -
     _, height, width, _ = _output_shape(schedule, output)
     lanes = max(_divisors(width, isa.lanes))
     n, y, x, c = schedule.get_loops(output)
-    band, row = schedule.split(y, [None, _tiles_per_band(height, 1, _kernel_rows(schedule, conv, True) - 1)])
+    band, row = schedule.split(
+        y, [None, _tiles_per_band(height, 1, int(schedule.get(conv).reads[1].source.shape[0]) - 1)]
+    )
     x_outer, vector, lane = schedule.split(x, [None, max(_divisors(width // lanes, 4)), lanes])
     schedule.reorder(n, band, row, c, x_outer, vector, lane)
     schedule.compute_at(conv, x_outer, preserve_unit_loops=True)
@@ -103,30 +89,19 @@ def schedule_conv2d_transpose(schedule: Schedule, conv: SBlockRV, isa: VectorISA
     lanes = int(schedule.get(conv).reads[1].source.shape[-1])
     _, rows, columns, sy, sx, channels = _output_shape(schedule, conv)
     tile = conv2d_tile(rows, columns, channels // lanes, lanes, isa.registers)
-    _schedule_tiles(schedule, conv, tile, reductions=3, phases=(sy, sx))
+    _schedule_tiles(schedule, conv, tile, phases=(sy, sx))
 
 
-def schedule_depthwise_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
-    _, height, width, channels = _output_shape(schedule, conv)
-    padded, weight = (tuple(int(n) for n in read.source.shape) for read in schedule.get(conv).reads)
-    stride = max(1, (padded[2] - weight[1]) // max(1, width - 1))
-    lanes = max(_divisors(channels, isa.lanes))
-    tile = depthwise_tile(height, width, lanes, isa.registers, weight[1], stride)
-    _schedule_tiles(schedule, conv, tile, reductions=2)
-
-
-def _schedule_tiles(
-    schedule: Schedule, conv: SBlockRV, tile: RegisterTile, reductions: int, phases: tuple[int, int] = (1, 1)
-) -> None:
+def _schedule_tiles(schedule: Schedule, conv: SBlockRV, tile: RegisterTile, phases: tuple[int, int] = (1, 1)) -> None:
     """Loops: bands of rows, output channels, rows of tiles, columns of tiles, phases; inside, the register tile.
 
     All phases of a transposed convolution's tile are made from the same input and stored together.
     """
-    depthwise = reductions == 2
+    reductions = 3
     output, conv = _inline_epilogue(schedule, conv)
     n, y, x, c = schedule.get_loops(output)
     height, (sy, sx) = _output_shape(schedule, output)[1], phases
-    halo = _kernel_rows(schedule, conv, depthwise) - 1
+    halo = int(schedule.get(conv).reads[1].source.shape[-4]) - 1  # of the weights (..., kh, kw, inputs, lanes)
     per_band = _tiles_per_band(height // (tile.rows * sy), tile.rows, halo)
     band, band_row, row = schedule.split(y, [None, per_band, tile.rows * sy])
     x_outer, column = schedule.split(x, [None, tile.columns * sx])
@@ -141,36 +116,28 @@ def _schedule_tiles(
     reduction = loops[-reductions:]
     conv_vector, conv_lane = schedule.split(conv_channel, [tile.vectors, tile.lanes])
     schedule.reorder(*conv_phases, *reduction, conv_row, conv_column, conv_vector, conv_lane)
-    _vectorize_tile(schedule, [conv_row, conv_column, conv_vector, *(reduction if depthwise else [])], conv_lane)
+    _vectorize_tile(schedule, [conv_row, conv_column, conv_vector], conv_lane)
     whole = _output_shape(schedule, output)[-1] % (tile.vectors * tile.lanes) == 0
     if not whole and _extent(schedule, c_outer) > 1:  # only the last vector of channels tests its lanes
         schedule.annotate(c_outer, "pragma_loop_partition_hint", True)
-    parallel = _parallelize(schedule, conv, n, band, c_outer, depthwise, whole)
+    parallel = _parallelize(schedule, conv, n, band, c_outer, whole)
     schedule.parallel(parallel)
     schedule.decompose_reduction(conv, reduction[0])
 
 
-def _parallelize(
-    schedule: Schedule, conv: SBlockRV, n: LoopRV, band: LoopRV, c_outer: LoopRV, depthwise: bool, whole: bool
-) -> LoopRV:
+def _parallelize(schedule: Schedule, conv: SBlockRV, n: LoopRV, band: LoopRV, c_outer: LoopRV, whole: bool) -> LoopRV:
     """Choose the loop that threads share, and copy the padded rows at the loop that keeps them in cache."""
     padding = schedule.get_producers(conv)
-    if not padding and not depthwise and whole:
+    if not padding and whole:
         if _weights_outweigh_input(schedule, conv):  # each thread then reads its own share of them, once
             schedule.reorder(c_outer, band)
             return schedule.fuse(n, c_outer, band)
         return schedule.fuse(n, band, c_outer)
-    if depthwise and whole and _extent(schedule, band) < _MANY_TASKS:
-        schedule.reorder(c_outer, band)
-        padded_at, parallel = band, schedule.fuse(n, c_outer)
-    else:
-        parallel = schedule.fuse(n, band)
-        padded_at = c_outer if depthwise else parallel
+    parallel = schedule.fuse(n, band)
     for producer in padding:
-        schedule.compute_at(producer, padded_at, preserve_unit_loops=True)
+        schedule.compute_at(producer, parallel, preserve_unit_loops=True)
         channel = schedule.get_loops(producer)[-1]
-        lanes = max(_divisors(_extent(schedule, channel), 16))
-        schedule.vectorize(schedule.split(channel, [None, lanes])[1])
+        schedule.vectorize(schedule.split(channel, [None, max(_divisors(_extent(schedule, channel), 16))])[1])
     return parallel
 
 
@@ -196,16 +163,11 @@ def _tiles_per_band(tiles: int, rows: int, halo: int) -> int:
     """How many tiles of that many rows make a band.
 
     There should be many bands for the threads to share; but a band copies `halo` rows that its neighbour copies too, so
-    it should itself have as many, as long as four bands are left.
+    it should itself have as many, as long as four bands are left: of a prime number of tiles each is a band.
     """
     wanted = max(tiles // _MANY_TASKS, min(-(-halo // rows), tiles // 4), 1)
-    return min(n for n in _divisors(tiles, tiles) if n >= wanted)
-
-
-def _kernel_rows(schedule: Schedule, conv: SBlockRV, plain: bool) -> int:
-    """Of the weights: (kh, ...) where they are plain, else (..., kh, kw, inputs, lanes)."""
-    shape = schedule.get(conv).reads[1].source.shape
-    return int(shape[0] if plain else shape[-4])
+    few_enough = [n for n in _divisors(tiles, tiles) if n <= max(1, tiles // 4)]
+    return min((n for n in few_enough if n >= wanted), default=max(few_enough))
 
 
 def _weights_outweigh_input(schedule: Schedule, conv: SBlockRV) -> bool:

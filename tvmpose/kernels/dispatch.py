@@ -3,7 +3,7 @@
 from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
 
-from tvmpose.kernels import convolution_schedule, depthwise_schedule, generic, integer_schedule
+from tvmpose.kernels import convolution_schedule, depthwise_schedule, generic, integer_schedule, winograd_schedule
 from tvmpose.kernels.convolution import TEMPLATE
 from tvmpose.kernels.cost import is_written_out
 from tvmpose.kernels.isa import VectorISA
@@ -15,6 +15,7 @@ _TEMPLATES = {
     "integer_conv2d": integer_schedule.schedule_integer_conv2d,
     "integer_conv2d_transpose": integer_schedule.schedule_integer_conv2d_transpose,
     "planar_conv2d": convolution_schedule.schedule_planar_conv2d,
+    "winograd_conv2d": winograd_schedule.schedule_winograd_conv2d,
 }
 
 

@@ -20,6 +20,7 @@ from tvmpose.kernels.convolution import (
     planar_conv2d,
 )
 from tvmpose.kernels.isa import VectorISA
+from tvmpose.kernels.winograd import pays, transform_weights, winograd_conv2d
 
 register_error("ModelError", ModelError)  # else it leaves TVM's C++, which calls the passes, as a RuntimeError
 
@@ -64,7 +65,13 @@ class _Lowering(PyExprMutator):
         if weight.shape[3] < 4 and weight.shape[:2] != (1, 1):
             plain = relax.const(np.ascontiguousarray(weight))
             return self._call("planar_conv2d", lambda x, w: planar_conv2d(x, w, window), data, plain)
-        packed = relax.const(pack_weights(weight, self.isa.lanes_for(weight.shape[3])))
+        packed = pack_weights(weight, self.isa.lanes_for(weight.shape[3]))
+        phased = packed[:, None, None]
+        size = (int(call.ty.shape[1]), int(call.ty.shape[2]))
+        if window.strides == window.dilation == (1, 1) and pays(phased.shape, size, weight.shape[3]):
+            compute = lambda x, w: winograd_conv2d(x, w, (top, left), (0, 0), size)  # noqa: E731
+            return self._call("winograd_conv2d", compute, data, relax.const(transform_weights(phased)))
+        packed = relax.const(packed)
         return self._call("conv2d", lambda x, w: conv2d(x, w, window, weight.shape[3]), data, packed)
 
     def _conv2d_transpose(self, call: relax.Call) -> relax.Expr:
@@ -73,6 +80,10 @@ class _Lowering(PyExprMutator):
         size = (int(call.ty.shape[1]), int(call.ty.shape[2]))
         packed = pack_transposed_weights(weight, self.isa.lanes_for(weight.shape[1]), strides, (top, left))
         outputs = weight.shape[1]
+        if pays(packed.shape, size, outputs):
+            flipped = transform_weights(packed[:, :, :, ::-1, ::-1])
+            compute = lambda x, w: winograd_conv2d(x, w, (1, 1), (top, left), size)  # noqa: E731
+            return self._call("winograd_conv2d_transpose", compute, data, relax.const(flipped))
         compute = lambda x, w: conv2d_transpose(x, w, (top, left), size, outputs)  # noqa: E731
         return self._call("conv2d_transpose", compute, data, relax.const(packed))
 
