@@ -2,9 +2,9 @@
 
 import sys
 
-from benchmarks import deployment, fp32, startup
+from benchmarks import deployment, fp32, int8, startup
 
-BENCHMARKS = {"deployment": deployment.main, "fp32": fp32.main, "startup": startup.main}
+BENCHMARKS = {"deployment": deployment.main, "fp32": fp32.main, "int8": int8.main, "startup": startup.main}
 
 
 def main() -> int:

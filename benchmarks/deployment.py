@@ -18,18 +18,17 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import distribution, version
 from pathlib import Path
 
-from benchmarks.report import markdown_table, replace_between_marks, write_json
+from benchmarks.measuring import ROOT, Benchmark, arguments, run
+from benchmarks.report import markdown_table
 from tvmpose import __version__
-from tvmpose.benchmark.machine import TRUSTED_SHARE, Watch, noise, this_machine
+from tvmpose.benchmark.machine import Disturbance, Machine
 from tvmpose.cards import Card, load_card, pull, sha256_of
 
-ROOT = Path(__file__).parents[1]
 MODELS = ("blazepose-lite", "blazepose-full", "edvardhua-cpm")
 DOCUMENTS = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
 RESULT = ROOT / "benchmarks" / "deployment.json"
 FIELDS = ("open_ms", "first_ms", "frame_ms", "pixels_ms", "peak_bytes")
 HEADER = ("model, runtime", "on disk", "open", "first frame", "frame", "pixels to keypoints", "peak memory")
-TOO_NOISY = 6  # exit code: something about this machine, as tvmpose.errors has it
 
 Sample = Mapping[str, float | None]
 
@@ -48,44 +47,44 @@ class Row:
     peak_bytes: float
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@dataclass(frozen=True)
+class Measured:
+    """The rows, and what Python with NumPy alone took in each round."""
+
+    rows: Sequence[Row]
+    bare: Sequence[Sample]
+
+
+def main(given: Sequence[str] | None = None) -> int:
     """Run, print the table, write the JSON."""
-    options = _parse(arguments)
-    if not options.noisy and (complaint := noise()):
-        print(complaint, file=sys.stderr)
-        return TOO_NOISY
-    watch = Watch()
+    options = _parse(given)
+    settings = {"threads": options.threads, "rounds": options.rounds, "frames": options.frames}
+    benchmark = Benchmark(
+        "deployment",
+        DOCUMENTS,
+        RESULT,
+        lambda: measure(options),
+        lambda measured, machine, disturbance: describe(measured, options, machine, disturbance),
+        lambda measured: {"versions": versions(), **settings, "rows": [asdict(row) for row in measured.rows]},
+    )
+    return run(benchmark, options)
+
+
+def measure(options: argparse.Namespace) -> Measured:
+    """Every model that was asked for, in both runtimes."""
     files = {name: model_file(load_card(name)) for name in options.models}
     bundles = {name: compiled(name, file, options.build) for name, file in files.items()}
     samples = collect(files, bundles, options.threads, options.rounds, options.frames)
     rows = [summarize(model, runtime, bundles, files, samples) for model in files for runtime in ("tvmpose", "litert")]
-    foreign = watch.stop().foreign
-    text = describe(rows, options, samples["", "none"], foreign)
-    print(text)
-    result = {"machine": asdict(this_machine()), "versions": versions(), "threads": options.threads}
-    result |= {"rounds": options.rounds, "frames": options.frames, "foreign_cpu_share": round(foreign, 4)}
-    write_json(options.json, result | {"rows": [asdict(row) for row in rows]})
-    if foreign > TRUSTED_SHARE and not options.noisy:
-        print(f"meanwhile others took {foreign:.0%} of the CPU time: the documents stay as they are", file=sys.stderr)
-        return TOO_NOISY
-    if options.write:
-        write_json(RESULT, json.loads(options.json.read_text()))
-        for document in DOCUMENTS:
-            replace_between_marks(document, "deployment", text)
-    return 0
+    return Measured(rows, samples["", "none"])
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.deployment", description=__doc__.split("\n")[0])
-    parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS, metavar="NAME")
+def _parse(given: Sequence[str] | None) -> argparse.Namespace:
+    parser = arguments("deployment", __doc__, MODELS)
     parser.add_argument("--threads", type=int, default=min(4, len(os.sched_getaffinity(0))), metavar="N")
     parser.add_argument("--rounds", type=int, default=7, metavar="N")
     parser.add_argument("--frames", type=int, default=50, metavar="N", help="in each process, after the first")
-    parser.add_argument("--build", type=Path, default=ROOT / "build" / "benchmarks", metavar="DIR")
-    parser.add_argument("--json", type=Path, default=ROOT / "build" / "benchmarks" / "deployment.json", metavar="FILE")
-    parser.add_argument("--noisy", action="store_true", help="run although others use the machine")
-    parser.add_argument("--write", action="store_true", help="write the table into the documents")
-    return parser.parse_args(arguments)
+    return parser.parse_args(given)
 
 
 def model_file(card: Card) -> Path:
@@ -149,19 +148,19 @@ def versions() -> dict[str, str]:
     return {"tvmpose": __version__, "apache-tvm": version("apache-tvm"), "ai-edge-litert": version("ai-edge-litert")}
 
 
-def describe(rows: Sequence[Row], options: argparse.Namespace, bare: Sequence[Sample], foreign: float) -> str:
+def describe(measured: Measured, options: argparse.Namespace, machine: Machine, disturbance: Disturbance) -> str:
     """The table, and under it all that the numbers depend on."""
-    quiet = "" if foreign <= TRUSTED_SHARE else f" **Not a quiet machine: others took {foreign:.0%} of its CPU time.**"
+    quiet = "".join(f" **Not trustworthy: {complaint}.**" for complaint in disturbance.complaints())
     packages = ", ".join(f"{name} {number}" for name, number in versions().items())
-    bare_memory, litert = _megabytes(_median(bare, "peak_bytes")), _megabytes(litert_bytes())
+    bare_memory, litert = _megabytes(_median(measured.bare, "peak_bytes")), _megabytes(litert_bytes())
     notes = (
-        f"{this_machine()}; {packages}; {options.threads} threads. Medians of {options.rounds} fresh processes, of "
+        f"{machine}; {packages}; {options.threads} threads. Medians of {options.rounds} fresh processes, of "
         f"{options.frames} frames each.{quiet} On disk: the whole bundle, which needs nothing else, and the .tflite, "
         f"which needs LiteRT's {litert} beside it. Frame: tensors in, tensors out. Pixels to keypoints: a 640 × 480 "
         "picture in; warp, network, decoding; LiteRT leaves the first and the last to the program. Peak memory: of "
         f"the process, with Python and NumPy, which alone take {bare_memory}."
     )
-    return f"{markdown_table(HEADER, [_cells(row) for row in rows])}\n\n{notes}"
+    return f"{markdown_table(HEADER, [_cells(row) for row in measured.rows])}\n\n{notes}"
 
 
 def litert_bytes() -> int:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.deployment import TOO_NOISY
+from benchmarks.measuring import TOO_NOISY
 from benchmarks.report import markdown_table, replace_between_marks, write_json
 from tvmpose import __version__
 from tvmpose.benchmark.machine import noise, this_machine

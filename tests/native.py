@@ -9,6 +9,7 @@ from tvm import relax
 
 from tvmpose.codegen.library import Library, compile_library
 from tvmpose.frontend.module_spec import with_spec
+from tvmpose.kernels.requantize import Rounding
 from tvmpose.modelspec import ModelSpec
 from tvmpose.passes.pipeline import run_pipeline
 from tvmpose.runtime.pose import open_library
@@ -16,14 +17,20 @@ from tvmpose.targets import Target
 
 
 def compile_module(
-    module: tvm.IRModule, target: Target, folder: Path, *, spec: ModelSpec | None = None, guard_bytes: int = 0
+    module: tvm.IRModule,
+    target: Target,
+    folder: Path,
+    *,
+    spec: ModelSpec | None = None,
+    guard_bytes: int = 0,
+    rounding: Rounding | None = None,
 ) -> Library:
     """folder/libnet.so from a module as the frontends return it, or, without ``spec``, from any with one ``main``."""
     if spec is None:
         main = module["main"]
         count = len(main.ret_ty.fields) if hasattr(main.ret_ty, "fields") else 1
         module, spec = with_spec(module, "tflite", [p.name for p in main.params], [f"output_{i}" for i in range(count)])
-    return compile_library(module, spec, None, target, "net", folder, guard_bytes=guard_bytes)
+    return compile_library(module, spec, None, target, "net", folder, guard_bytes=guard_bytes, rounding=rounding)
 
 
 def run_library(library: Library, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -32,10 +39,13 @@ def run_library(library: Library, inputs: Sequence[np.ndarray]) -> list[np.ndarr
         return [output.copy() for output in network.run_tensors(inputs)]
 
 
-def run_pipelined(module: tvm.IRModule, target: Target, *inputs: np.ndarray) -> list[np.ndarray]:
+def run_pipelined(
+    module: tvm.IRModule, target: Target, *inputs: np.ndarray, rounding: Rounding = Rounding.XNNPACK
+) -> list[np.ndarray]:
     """main() through our passes and schedules, then in TVM's virtual machine: sooner there than a library."""
     llvm = target.llvm()
-    machine = relax.VirtualMachine(tvm.compile(run_pipeline(module, llvm), llvm), tvm.cpu())
+    compiled = tvm.compile(run_pipeline(module, llvm, rounding=rounding), llvm)
+    machine = relax.VirtualMachine(compiled, tvm.cpu())
     return [result.numpy() for result in machine["main"](*map(tvm.runtime.tensor, inputs))]
 
 

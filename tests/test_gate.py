@@ -58,6 +58,7 @@ PICTURES = [("a.png", np.zeros((48, 64, 3), np.uint8)), ("b.png", np.zeros((72, 
 def test_compare__keypoints_moved_in_the_picture__distance_in_input_pixels(tiny: Tiny, shift: float):
     found = gate.compare(ShiftedPose(shift), FixedJudge(), load_card(tiny.card), SPEC, PICTURES)
     assert (found.samples, found.joints) == (2, 2 * JOINTS)
+    assert found.median_px == pytest.approx(shift * 5 / 12, abs=1e-6)
     assert found.max_px == pytest.approx(shift / 2, abs=1e-6)  # the first picture's scale is 2, the second's 3
     assert found.tensors_max_relative == 0
 
@@ -84,7 +85,7 @@ def test_compare__one_output_not_a_number__is_not_lost_among_the_others(tiny: Ti
 
 
 def findings(max_px: float, relative: float) -> gate.Findings:
-    return gate.Findings("fixed", 1, JOINTS, max_px, max_px, relative)
+    return gate.Findings("fixed", 1, JOINTS, max_px, max_px, max_px, relative)
 
 
 @pytest.mark.parametrize("max_px", [0.51, float("nan"), float("inf")])
@@ -102,6 +103,74 @@ def test_require_agreement__tensors_beyond_the_limit_without_card__verify_error(
 def test_require_agreement__within_the_limits__does_not_look_for_the_tensor(tiny: Tiny):
     gate.require_agreement(findings(0.5, 9), load_card(tiny.card), iter(()))
     gate.require_agreement(findings(0, 1e-3), None, iter(()))
+
+
+# Quantized models
+
+
+@pytest.mark.parametrize("step", [1.0, 0.25, None])
+def test_compare__quantized__share_of_values_within_a_step_of_the_worst_output(tiny: Tiny, step: float | None):
+    """Of 200 values 3 are two steps off and 5 one step; the other output agrees, the range of both is 255 steps."""
+    expected = np.linspace(0, 255, 200) * (1 if step is None else step)
+    found = expected.copy()
+    found[:3] += 2 * (step or 1)
+    found[3:8] -= step or 1
+    judge = SimpleNamespace(name="fixed", run=lambda inputs: [expected, expected])
+    pose = SimpleNamespace(run_tensors=lambda inputs: [expected, found])
+    measured = gate.compare(pose, judge, None, SPEC, PICTURES, [step, step])
+    assert measured.tensors_within_step == pytest.approx(1 - 3 / 200)
+    assert measured.tensors_max_steps == pytest.approx(2)
+
+
+def test_compare__quantized_output_not_a_number__is_no_step():
+    judge = SimpleNamespace(name="fixed", run=lambda inputs: [np.zeros(4)])
+    pose = SimpleNamespace(run_tensors=lambda inputs: [np.array([0, 0, 0, np.nan])])
+    assert gate.compare(pose, judge, None, SPEC, PICTURES, [1.0]).tensors_within_step == 0.75
+
+
+@pytest.mark.parametrize("shape", [(48, 72, 3), (30, 17, 3), (24, 32, 3)])
+def test_at_network_size__any_picture__the_bytes_that_the_network_sees_of_it(tiny: Tiny, shape: tuple[int, int, int]):
+    """And seen once more they are the same: no pixel of it lies between two."""
+    card, spec = load_card(tiny.card), TensorSpec("bytes", (1, 24, 32, 3), "uint8")
+    card = replace(card, input=replace(card.input, std=(1, 1, 1)))
+    judge = SimpleNamespace(run=lambda inputs: [FixedJudge().maps])
+    picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    small = gate.at_network_size(card, picture)
+    assert (small.shape, small.dtype) == ((24, 32, 3), np.uint8) and small.std() > 20
+    whole = gate.expect(judge, card, spec, picture).input
+    np.testing.assert_array_equal(small[None, :, :, ::-1], whole)
+    np.testing.assert_array_equal(gate.expect(judge, card, spec, small).input, whole)
+
+
+def quantized(median: float = 0, p95: float = 0, within: float = 1) -> gate.Findings:
+    return gate.Findings("fixed", 1, JOINTS, median, p95, 99.0, 9.0, tensors_max_steps=99, tensors_within_step=within)
+
+
+def test_require_agreement__quantized_but_for_a_few__agrees_and_does_not_look_for_the_tensor(tiny: Tiny):
+    gate.require_agreement(quantized(0.5, 8, within=0), load_card(tiny.card), iter(()))
+    gate.require_agreement(quantized(9, 99, within=0.99), None, iter(()))
+
+
+@pytest.mark.parametrize(
+    ("found", "card", "says"),
+    [
+        (quantized(median=0.51), True, r"half of its keypoints differ by 0\.51 input pixels \(limit 0\.5\); somewhere"),
+        (quantized(p95=8.1), True, r"by 8\.10 input pixels at p95 \(limit 8\); somewhere"),
+        (quantized(median=float("nan")), True, "somewhere"),
+        (quantized(p95=float("nan")), True, "somewhere"),
+        (
+            quantized(within=0.98),
+            False,
+            r"2\.0% of an output's values are more than a step off \(limit 1%\); somewhere",
+        ),
+        (quantized(within=float("nan")), False, "somewhere"),
+    ],
+)
+def test_require_agreement__quantized_beyond_a_limit__verify_error(
+    tiny: Tiny, found: gate.Findings, card: bool, says: str
+):
+    with pytest.raises(VerifyError, match=says):
+        gate.require_agreement(found, load_card(tiny.card) if card else None, iter(["somewhere"]))
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((1, 24, 32, 3), "int32"), ((1, 3, 24, 32), "float32")])

@@ -1,13 +1,25 @@
 """Devices as data, and this machine as it finds itself."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from tvmpose import targets
+from tvmpose import content, targets
 from tvmpose.errors import InputError
-from tvmpose.targets import Target, checked_features, host_target, list_targets, load_target, needed_features
+from tvmpose.kernels.isa import vector_isa
+from tvmpose.targets import (
+    Cores,
+    Target,
+    checked_features,
+    host_target,
+    list_targets,
+    load_target,
+    needed_features,
+    shipped_targets,
+)
 
+BOARD = 'title = "t"\ntriple = "aarch64-linux-gnu"\ncpu = "cortex-a72"\n'
 V3 = {"avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"}  # of the psABI, beyond x86-64-v2
 
 
@@ -24,12 +36,90 @@ def test_list_targets__first_is_the_host_and_each_can_be_loaded():
         target = load_target(name)
         assert target.name == name
         assert target.llvm().kind.name == "llvm"
+    assert [target.name for target in shipped_targets()] == names[1:]
+
+
+def test_shipped_targets__file__says_where_its_facts_come_from():
+    for name in list_targets()[1:]:
+        text = (content.folder("targets") / f"{name}.toml").read_text()
+        assert re.match(r"# .*(\n# .*)*\ntitle = ", text), f"{name}: no comment before its facts"
+
+
+def test_shipped_targets__device__has_a_cluster_of_the_cpu_that_llvm_is_told_of():
+    own = {"apple-a14": "firestorm"}
+    devices = [target for target in shipped_targets() if target.cores]
+    assert len(devices) == 13
+    for target in devices:
+        assert own.get(target.cpu, target.cpu) == target.cores[0].name.replace(
+            "78ae", "78AE"
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "features", "lanes", "registers"),
+    [
+        ("raspberry-pi-4", {"neon", "crc"}, 4, 32),
+        ("raspberry-pi-4-32bit", {"neon", "crc"}, 4, 16),
+        ("raspberry-pi-5", {"neon", "crc", "lse", "rdm", "fullfp16", "dotprod"}, 4, 32),
+        ("jetson-xavier", {"neon", "crc", "lse", "rdm", "fullfp16"}, 4, 32),
+        ("android-arm64", {"neon"}, 4, 32),
+        ("musl-arm64", {"neon"}, 4, 32),
+        ("wasm32-simd", set(), 4, 16),
+    ],
+)
+def test_needed_features__shipped_arm__are_those_of_its_cores_manual(name, features, lanes, registers):
+    target = load_target(name)
+    assert needed_features(target) == features
+    isa = vector_isa(target.llvm())
+    assert (isa.lanes, isa.registers) == (lanes, registers)
+
+
+def test_needed_features__pixel_8__no_vectors_of_unknown_length():
+    assert {"dotprod", "i8mm", "bf16"} <= needed_features(load_target("pixel-8"))
+    assert not {"sve", "sve2"} & needed_features(load_target("pixel-8"))
+
+
+@pytest.mark.parametrize(
+    ("triple", "architecture", "libc", "hard"),
+    [
+        ("x86_64-linux-gnu", "x86_64", "glibc", False),
+        ("aarch64-linux-musl", "aarch64", "musl", False),
+        ("armv7-linux-gnueabihf", "arm", "glibc", True),
+        ("armv7-linux-musleabi", "arm", "musl", False),
+        ("aarch64-apple-ios17.0", "aarch64", "apple", False),
+        ("wasm32-wasi", "wasm32", "wasi", False),
+        ("x86_64-windows-msvc", "x86_64", "windows-msvc", False),
+    ],
+)
+def test_target__triple__is_taken_apart(triple, architecture, libc, hard):
+    target = Target("t", "", triple, "generic")
+    assert (target.architecture, target.libc, target.hard_float) == (architecture, libc, hard)
+    assert target.is_elf == (libc in ("glibc", "musl"))
+
+
+def test_target__hard_float__llvm_is_told():
+    floats = {name: load_target(name).llvm().attrs.get("mfloat-abi") for name in ("raspberry-pi-3-32bit", "rk3399")}
+    assert floats == {"raspberry-pi-3-32bit": "hard", "rk3399": None}
 
 
 def test_load_target__file_by_path__is_named_after_it(tmp_path):
     text = 'title = "a board"\ntriple = "aarch64-linux-gnu"\ncpu = "cortex-a76"\nattributes = ["+dotprod"]\n'
     target = load_target(written(tmp_path, text))
     assert target == Target("board", "a board", "aarch64-linux-gnu", "cortex-a76", ("+dotprod",))
+
+
+def test_load_target__every_key__is_read(tmp_path):
+    text = BOARD + 'libc_version = "2.31"\nlinker = "some-gcc"\npage_bytes = 65536\n[[cores]]\nname = "A"\ncount = 2\n'
+    assert load_target(written(tmp_path, text + "l1d_bytes = 32768\n[[cores]]\nname = 'B'\ncount = 4\n")) == Target(
+        "board",
+        "t",
+        "aarch64-linux-gnu",
+        "cortex-a72",
+        cores=(Cores("A", 2, 32768), Cores("B", 4)),
+        libc_version="2.31",
+        linker="some-gcc",
+        page_bytes=65536,
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,6 +134,17 @@ def test_load_target__file_by_path__is_named_after_it(tmp_path):
         ('title = "t"\ntriple = "aarch64-linux-gnu"\ncpu = "znver4"\n', "no cpu 'znver4'"),
         ('title = "t"\ntriple = "pdp11-linux-gnu"\ncpu = "generic"\n', "triple 'pdp11-linux-gnu'"),
         ("not toml", "not a readable TOML"),
+        (BOARD + 'attributes = ["+dotprd"]', r"no attribute '\+dotprd'.*mean \+dotprod"),
+        (BOARD + 'attributes = ["dotprod"]', r"no attribute 'dotprod'.*mean \+dotprod"),
+        (BOARD + 'attributes = ["-sve3"]', "no attribute '-sve3'.*mean -sve"),
+        (BOARD + "page_bytes = 5000", "power of two from 4096 on, not 5000"),
+        (BOARD + "page_bytes = 2048", "power of two from 4096 on, not 2048"),
+        (BOARD + 'libc_version = "new"', "libc_version 'new'"),
+        (BOARD + 'libc_version = "29"', "libc_version '29'"),
+        (BOARD.replace("gnu", "musl") + 'libc_version = "1.2"', "musl has no such version"),
+        (BOARD.replace("linux-gnu", "linux-android"), "libc_version is missing"),
+        (BOARD + '[[cores]]\nname = "A"\ncount = 0', "positive"),
+        (BOARD + '[[cores]]\nname = "A"\ncount = 1\nl3 = 1', r"cores\[0\]: unknown key 'l3'"),
     ],
 )
 def test_load_target__faulty_file__is_refused_in_one_line(tmp_path, capfd, text, message):
@@ -56,8 +157,23 @@ def test_load_target__faulty_file__is_refused_in_one_line(tmp_path, capfd, text,
 @pytest.mark.parametrize("name", ["nothing", "missing.toml", ""])
 def test_load_target__unknown__is_refused_with_the_names_there_are(name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=r"host, x86-64-v2, x86-64-v3"):
+    with pytest.raises(InputError, match=r"there are host, android-arm64, .*, x86-64-v4"):
         load_target(name)
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "meant"),
+    [
+        ("raspbery-pi-4", "raspberry-pi-4"),
+        ("x86-64-v5", "x86-64-v4"),
+        ("jetson-oring", "jetson-orin"),
+        ("hots", "host"),
+    ],
+)
+def test_load_target__misspelt__is_answered_with_the_nearest_names(misspelt, meant):
+    with pytest.raises(InputError, match=rf"no target '{misspelt}'; did you mean .*{meant}") as caught:
+        load_target(misspelt)
+    assert "\n" not in str(caught.value)
 
 
 def test_needed_features__each_level__has_what_the_psabi_demands():

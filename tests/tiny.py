@@ -1,6 +1,6 @@
 """A network small enough to compile in two seconds, with its card and a photo it is sure about."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -52,6 +52,39 @@ class Tiny:
         """``tvmpose`` arguments that compile it."""
         files = {"--card": self.card, "--samples": self.samples, "-o": output}
         return ["compile", str(self.model), *(str(part) for pair in files.items() for part in pair)]
+
+
+def write_tiny_quantized(folder: Path) -> Tiny:
+    """The same in QDQ form, tinyq.onnx: uint8 between the operators, int8 weights, float32 in and out."""
+    tiny = write_tiny(folder)
+    model = onnx.load(tiny.model)
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    constants: dict[str, np.ndarray] = {"zero": np.uint8(0), "middle": np.uint8(128), "none": np.int8(0)}
+    nodes = []
+
+    def through_bytes(name: str, scale: float, zero_point: str, result: str) -> None:
+        constants[f"{name}_scale"] = np.float32(scale)
+        quantization = [f"{name}_scale", zero_point]
+        nodes.append(helper.make_node("QuantizeLinear", [name, *quantization], [f"{name}_bytes"]))
+        nodes.append(helper.make_node("DequantizeLinear", [f"{name}_bytes", *quantization], [result]))
+
+    for name, weight in weights.items():
+        constants[f"{name}_scale"] = np.float32(np.abs(weight).max() / 127)
+        constants[f"{name}_bytes"] = np.round(weight / constants[f"{name}_scale"]).astype(np.int8)
+        nodes.append(helper.make_node("DequantizeLinear", [f"{name}_bytes", f"{name}_scale", "none"], [name]))
+    wide, relu, maps = model.graph.node
+    through_bytes("image", 1 / 255, "zero", "pixels")
+    wide.input[0] = "pixels"
+    nodes += [wide, relu]
+    through_bytes("relu", 0.021, "zero", "kept")
+    maps.input[0], maps.output[0] = "kept", "sums"
+    nodes.append(maps)
+    through_bytes("sums", 0.031, "middle", "maps")
+    del model.graph.node[:], model.graph.initializer[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(numpy_helper.from_array(np.asarray(a), name) for name, a in constants.items())
+    onnx.save(model, folder / "tinyq.onnx")
+    return replace(tiny, model=folder / "tinyq.onnx")
 
 
 def write_tiny(folder: Path) -> Tiny:

@@ -1,7 +1,7 @@
 """A model and a device name in, a bundle out: resolve, import, compile, verify, write."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +15,20 @@ from tvmpose.extras import require
 from tvmpose.frontend.source import FORMATS, Source
 from tvmpose.pose.skeletons import SKELETONS
 from tvmpose.selection import PartialJudge, parse, select
+from tvmpose.self_check import self_check
 from tvmpose.targets import Target, host_target, needed_features
 
 if TYPE_CHECKING:
     import numpy as np
+    from tvm.ir import IRModule
 
     from tvmpose.baselines.judge import Judge
+    from tvmpose.kernels.requantize import Rounding
     from tvmpose.modelspec import ModelSpec
+    from tvmpose.runtime import Pose
+
+# By source format: the arithmetic of its runtime, as it is set up by default.
+DEFAULT_ROUNDING = {"tflite": "xnnpack", "onnx": "ort", "torch": "ort"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,7 @@ class Options:
     static: bool = False
     outputs: str | None = None  # see selection.select, as of the next
     keypoints: tuple[int, ...] | None = None
+    rounding: "Rounding | None" = None  # of a quantized model; None: its format's default
 
 
 @dataclass(frozen=True)
@@ -64,10 +72,12 @@ def resolve(
     static: bool = False,
     outputs: str | None = None,
     keypoints: str | None = None,
+    rounding: str | None = None,
 ) -> Options:
     """Find the model file and its card: a card's name, or a file whose card is named, known by its hash, or absent.
 
-    outputs, keypoints: what of the model to compile, as selection.parse takes it; None is all.
+    outputs, keypoints: what of the model to compile, as selection.parse takes it; None is all. rounding: a Rounding's
+    name.
     """
     if Path(model).suffix == ".toml":
         raise InputError(f"{model} is a card: tvmpose compile MODEL_FILE --card {model}")
@@ -95,6 +105,7 @@ def resolve(
         static,
         outputs,
         kept,
+        _rounding(rounding),
     )
 
 
@@ -106,6 +117,8 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
     require("tvm", extra="compiler")
     from tvmpose.codegen.pixels import check_card
     from tvmpose.passes.prune import prune
+    from tvmpose.qdq import output_steps
+    from tvmpose.runtime.pose import open_library
 
     _pass_through_tvm()
     bundle.refuse_other_files(options.output.resolve())
@@ -113,8 +126,10 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
         _make_dump(options.dump / "build")
     pictures = _pictures(options) if options.verify else []
     module, spec = options.source.load()
-    judge = options.source.judge() if options.verify else None
-    progress("import", f"{options.source.format}, {len(spec.inputs)} in, {len(spec.outputs)} out")
+    rounding = _rounding_of(options, module)
+    judge = options.source.judge(rounding=rounding and rounding.value) if options.verify else None
+    quantized = f"; quantized, rounding as {rounding.value}" if rounding else ""
+    progress("import", f"{options.source.format}, {len(spec.inputs)} in, {len(spec.outputs)} out{quantized}")
     if options.card:
         check_card(spec, options.card)
     if options.outputs is not None or options.keypoints is not None:
@@ -137,6 +152,7 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
                 progress=progress,
                 dump=options.dump,
                 guard_bytes=options.guard_bytes,
+                rounding=rounding,
             )
 
         library = build(options.target, directory)
@@ -144,16 +160,43 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
         if judge:
             runs_here = _runs_here(options.target)
             judged = library if runs_here else build(host_target(), directory / "host")
-            findings = _verify(options, judged, judge, spec, pictures)
+            if rounding and options.card:
+                pictures = [(name, gate.at_network_size(options.card, picture)) for name, picture in pictures]
+            with open_library(judged.path, options.name) as pose:
+                findings = _verify(
+                    options, pose, judge, spec, pictures, rounding, output_steps(module["main"]) if rounding else None
+                )
+                sample = self_check(options.card, judge, pose if rounding else None, spec, pictures)
             progress("verify", _summary(findings))
             verification = bundle.Verification("verified" if runs_here else "host-equivalent only", **vars(findings))
-            sample = _sample(options.card, judge, spec, [picture for _, picture in pictures])
-        manifest = _write(options, library, spec, verification, sample)
+        manifest = _write(options, library, spec, verification, sample, rounding)
     return Report(manifest, library, findings)
 
 
 def _kept(card: Card | None) -> str:
     return f", {len(card.kept)} of {len(SKELETONS[card.skeleton].keypoints)} keypoints" if card and card.kept else ""
+
+
+def _rounding(name: str | None) -> "Rounding | None":
+    if name is None:
+        return None
+    from tvmpose.kernels.requantize import Rounding
+
+    names = [rounding.value for rounding in Rounding]
+    if name not in names:
+        raise InputError(f"--rounding {name}: there are {', '.join(names)}")
+    return Rounding(name)
+
+
+def _rounding_of(options: Options, module: "IRModule") -> "Rounding | None":
+    """None of a float model."""
+    from tvmpose.qdq import is_quantized
+
+    if is_quantized(module["main"]):
+        return options.rounding or _rounding(DEFAULT_ROUNDING[options.source.format])
+    if options.rounding:
+        raise InputError(f"--rounding {options.rounding.value}: {options.source.path} computes in floats")
+    return None
 
 
 def _runs_here(target: Target) -> bool:
@@ -182,17 +225,21 @@ def _pictures(options: Options) -> "list[tuple[str, np.ndarray]]":
 
 
 def _verify(
-    options: Options, library: Library, judge: "Judge", spec: "ModelSpec", pictures: "list[tuple[str, np.ndarray]]"
+    options: Options,
+    pose: "Pose",
+    judge: "Judge",
+    spec: "ModelSpec",
+    pictures: "list[tuple[str, np.ndarray]]",
+    rounding: "Rounding | None",
+    steps: Sequence[float | None] | None,
 ) -> gate.Findings:
     from tvmpose.divergence import first_divergence
-    from tvmpose.runtime.pose import open_library
 
-    with open_library(library.path, options.name) as pose:
-        findings = gate.compare(pose, judge, options.card, spec.inputs[0], pictures)
+    findings = gate.compare(pose, judge, options.card, spec.inputs[0], pictures, steps)
 
     def diverging() -> Iterator[str]:
         tensor = gate.expect(judge, options.card, spec.inputs[0], pictures[0][1]).input
-        yield first_divergence(options.source, host_target(), tensor)
+        yield first_divergence(options.source, host_target(), tensor, rounding)
 
     gate.require_agreement(findings, options.card, diverging())
     return findings
@@ -200,44 +247,22 @@ def _verify(
 
 def _summary(findings: gate.Findings) -> str:
     tensors = f"tensors within {findings.tensors_max_relative:.1e} of their maximum"
+    if findings.tensors_within_step is not None:
+        within = f"{findings.tensors_within_step:.2%} of the values"
+        tensors = f"tensors within {findings.tensors_max_steps:.3g} steps, {within} within one"
     if not findings.joints:
         return f"{findings.samples} samples against {findings.judge}: {tensors}"
-    return (
-        f"{findings.samples} samples, {findings.joints} joints against {findings.judge}: "
-        f"at most {findings.max_px:.4f} px, {tensors}"
-    )
-
-
-def _sample(card: Card | None, judge: "Judge", spec: "ModelSpec", pictures: "list[np.ndarray]") -> bytes:
-    """The bundle's self-check: a picture at the network's size, and what the source model says of it.
-
-    It is the first picture, with a card the first in which the source model is sure of a joint, or the last.
-    """
-    if card is None:
-        expected = gate.expect(judge, None, spec.inputs[0], pictures[0])
-        return bundle.tensor_sample([expected.input], expected.tensors)
-    for picture in pictures:
-        sample, is_sure = _keypoint_sample(card, judge, spec, picture)
-        if is_sure:
-            break
-    return sample
-
-
-def _keypoint_sample(card: Card, judge: "Judge", spec: "ModelSpec", picture: "np.ndarray") -> tuple[bytes, bool]:
-    """One picture's sample, and whether the source model is sure of any joint in it."""
-    cv2 = require("cv2", extra="compiler")
-    height, width = picture.shape[:2]
-    scale = min(1.0, max(card.input.width, card.input.height) / max(height, width))
-    small = cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
-    keypoints = gate.expect(judge, card, spec.inputs[0], small).keypoints
-    assert keypoints is not None  # there is a card
-    unsure = keypoints[:, 2] < gate.SURE_SCORE
-    keypoints[unsure] = float("nan")
-    return bundle.keypoint_sample(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), None, keypoints), not unsure.all()
+    distances = f"median {findings.median_px:.4f} px, p95 {findings.p95_px:.4f} px, at most {findings.max_px:.4f} px"
+    return f"{findings.samples} samples, {findings.joints} joints against {findings.judge}: {distances}, {tensors}"
 
 
 def _write(
-    options: Options, library: Library, spec: "ModelSpec", verification: bundle.Verification, sample: bytes | None
+    options: Options,
+    library: Library,
+    spec: "ModelSpec",
+    verification: bundle.Verification,
+    sample: bytes | None,
+    rounding: "Rounding | None",
 ) -> bundle.Manifest:
     target, card = options.target, options.card
     manifest = bundle.Manifest(
@@ -253,6 +278,7 @@ def _write(
         memory=bundle.Memory(library.arena_bytes, library.weight_bytes, library.workspace_bytes),
         tools=library.tools,
         verification=verification,
+        rounding=rounding and rounding.value,
         steps=library.steps,
     )
     contents: dict[str, bundle.Content] = {library.path.name: library.path}

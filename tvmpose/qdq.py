@@ -56,7 +56,7 @@ def quantize(value: relax.Expr, quantization: Quantization) -> relax.Expr:
 
 def is_quantized(function: relax.Function) -> bool:
     """Whether integers are computed with: a network that only stores its weights as integers is a float network."""
-    return any(_name(b.value) == "relax.quantize" for block in function.body.blocks for b in block.bindings)
+    return any(operator_name(b.value) == "relax.quantize" for block in function.body.blocks for b in block.bindings)
 
 
 def output_steps(function: relax.Function) -> list[float | None]:
@@ -75,16 +75,17 @@ def output_steps(function: relax.Function) -> list[float | None]:
         if not str(output.ty.dtype).startswith("float"):
             return 1.0
         call = resolve(output)
-        while _name(call) in _MOVEMENTS:
+        while operator_name(call) in _MOVEMENTS:
             call = resolve(call.args[0])
-        quantization = quantization_of(call) if _name(call) == "relax.dequantize" else None
+        quantization = quantization_of(call) if operator_name(call) == "relax.dequantize" else None
         return float(quantization.scale) if quantization and not quantization.scale.ndim else None
 
     result = resolve(function.body.body)
     return [step(output) for output in (result.fields if isinstance(result, relax.Tuple) else [result])]
 
 
-def _name(expression: relax.Expr) -> str:
+def operator_name(expression: relax.Expr) -> str:
+    """As "relax.quantize"; empty for what is no call of an operator."""
     return getattr(expression.op, "name", "") if isinstance(expression, relax.Call) else ""
 
 

@@ -15,27 +15,101 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Cores:
+    """Cores of one kind. A cache is what one core can use, its own or its cluster's; None where nobody tells."""
+
+    name: str
+    count: int
+    l1d_bytes: int | None = None
+    l2_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.count, self.l1d_bytes or 1, self.l2_bytes or 1) < 1:
+            raise ValueError("counts and sizes must be positive")
+
+
+@dataclass(frozen=True)
 class Target:
     """A device to compile for. The fields after name are those of its TOML file."""
 
     name: str
     title: str
-    triple: str  # LLVM's; also the cross-linker's
+    triple: str  # LLVM's
     cpu: str  # LLVM's name
     attributes: tuple[str, ...] = ()  # LLVM features beyond the cpu's, as "+dotprod"
+    cores: tuple[Cores, ...] = ()  # the fastest first; () where it is no one device
+    libc_version: str | None = None  # the oldest to run with: glibc's, as "2.31", or Android's API level, as "29"
+    linker: str = "zig"  # or "none", an archive and nothing linked, or the name of a compiler on the PATH
+    page_bytes: int = 4096  # of its kernel: what the library's segments are aligned to
+
+    def __post_init__(self) -> None:
+        pattern = r"[1-9]\d*" if self.libc == "bionic" else r"\d+\.\d+"
+        if self.libc_version is not None and not (
+            self.libc in ("glibc", "bionic") and re.fullmatch(pattern, self.libc_version)
+        ):
+            raise ValueError(f"libc_version {self.libc_version!r}: {self.libc} has no such version to ask for")
+        if self.libc == "bionic" and not self.libc_version:
+            raise ValueError("libc_version is missing: Android's API level")
+        if self.page_bytes < 4096 or self.page_bytes & (self.page_bytes - 1):
+            raise ValueError(f"page_bytes must be a power of two from 4096 on, not {self.page_bytes}")
+
+    @property
+    def architecture(self) -> str:
+        """The triple's, as Linux's uname calls it; every 32-bit ARM is arm."""
+        first = self.triple.partition("-")[0]
+        return "arm" if first.startswith("armv") else first
+
+    @property
+    def libc(self) -> str:
+        """ "glibc", "musl", "bionic", "apple", "wasi", or the system part of another triple."""
+        system = self.triple.split("-", 1)[-1]
+        known = {"gnu": "glibc", "musl": "musl", "android": "bionic", "apple": "apple", "wasi": "wasi"}
+        return next((libc for part, libc in known.items() if part in system), system)
+
+    @property
+    def is_elf(self) -> bool:
+        return self.libc in ("glibc", "musl", "bionic")
+
+    @property
+    def hard_float(self) -> bool:
+        """Whether a 32-bit ARM passes floats in vector registers: a library of the other kind cannot be loaded."""
+        return self.architecture == "arm" and self.triple.endswith("hf")
 
     def llvm(self) -> "TvmTarget":
         """The tvm.target.Target of the kernels."""
         from tvm.target import Target as TvmTarget
 
-        options = {"kind": "llvm", "mtriple": self.triple, "mcpu": self.cpu}
-        return TvmTarget(options | ({"mattr": list(self.attributes)} if self.attributes else {}))
+        options: dict[str, object] = {"kind": "llvm", "mtriple": self.triple, "mcpu": self.cpu}
+        if self.attributes:
+            options["mattr"] = list(self.attributes)
+        if self.hard_float:
+            options["mfloat-abi"] = "hard"
+        return TvmTarget(options)
 
 
 def load_target(name_or_path: str) -> Target:
-    """A shipped target by name, "host", or a TOML file by path. Raises InputError, with the names there are."""
+    """A shipped target by name, "host", or a TOML file by path, whose CPU LLVM knows.
+
+    Raises InputError: for an unknown name with the nearest ones or all there are, for a file with what is wrong in it.
+    """
     if name_or_path == "host":
         return host_target()
+    path = _target_file(name_or_path)
+    target = _read(path)
+    _refuse_unknown(target, str(path))
+    return target
+
+
+def shipped_targets() -> list[Target]:
+    """What is shipped, in the order of the names; read without asking LLVM."""
+    return [_read(_target_file(name)) for name in list_targets() if name != "host"]
+
+
+def list_targets() -> list[str]:
+    return ["host", *sorted(path.stem for path in content.folder("targets").glob("*.toml"))]
+
+
+def _target_file(name_or_path: str) -> Path:
     path = Path(name_or_path)
     if path.suffix != ".toml":
         path = content.folder("targets") / f"{name_or_path}.toml"
@@ -43,9 +117,11 @@ def load_target(name_or_path: str) -> Target:
         known = list_targets()
         hint = did_you_mean(name_or_path, known, f"there are {', '.join(known)}, or give a .toml file")
         raise InputError(f"no target {name_or_path!r}; {hint}")
-    target = build(Target, read_toml(path), str(path), name=path.stem)
-    _refuse_unknown(target, str(path))
-    return target
+    return path
+
+
+def _read(path: Path) -> Target:
+    return build(Target, read_toml(path), str(path), name=path.stem)
 
 
 def _refuse_unknown(target: Target, where: str) -> None:
@@ -55,14 +131,19 @@ def _refuse_unknown(target: Target, where: str) -> None:
 
     if not re.match(r"(x86_64|i686|aarch64|armv\w+|riscv64|wasm32)-", target.triple):
         raise InputError(f"{where}: triple {target.triple!r} is of no architecture that we compile for")
-    known = {str(cpu) for cpu in codegen.llvm_get_cpu_archlist(TvmTarget({"kind": "llvm", "mtriple": target.triple}))}
+    plain = {"kind": "llvm", "mtriple": target.triple}
+    known = {str(cpu) for cpu in codegen.llvm_get_cpu_archlist(TvmTarget(plain))}
     if target.cpu not in known:
         hint = did_you_mean(target.cpu, known, "`llc -mcpu=help` lists them")
         raise InputError(f"{where}: LLVM knows no cpu {target.cpu!r} for {target.triple}; {hint}")
-
-
-def list_targets() -> list[str]:
-    return ["host", *sorted(path.stem for path in content.folder("targets").glob("*.toml"))]
+    if not target.attributes:
+        return
+    features = {str(name) for cpu in known for name in codegen.llvm_get_cpu_features(TvmTarget({**plain, "mcpu": cpu}))}
+    for attribute in target.attributes:
+        if attribute[:1] not in ("+", "-") or attribute[1:] not in features:
+            signed = [("-" if attribute.startswith("-") else "+") + name for name in features]
+            hint = did_you_mean(attribute, signed, "a sign and a feature that some cpu of this architecture has")
+            raise InputError(f"{where}: LLVM knows no attribute {attribute!r} for {target.triple}; {hint}")
 
 
 def host_target() -> Target:

@@ -27,6 +27,21 @@ def test_open_judge__runtime_not_installed__names_the_extra(monkeypatch, source_
         open_judge("model", source_format)
 
 
+@pytest.mark.parametrize("rounding", ["reference", "xnnpack", "ort"])
+def test_open_judge__quantized_onnx__no_graph_optimizations(rounding, tiny):
+    plain, exact = (open_judge(tiny.model, "onnx", rounding=each) for each in (None, rounding))
+    assert "all optimizations" in plain.settings and "optimizations" not in plain.name
+    assert "no optimizations" in exact.settings and exact.name.endswith(", no graph optimizations")
+
+
+@pytest.mark.skipif(DATA is None, reason="TVMPOSE_DATA is not set")
+@pytest.mark.parametrize(("rounding", "xnnpack"), [("reference", False), ("xnnpack", True), ("ort", True)])
+def test_open_judge__quantized_tflite__kernels_of_that_arithmetic(rounding, xnnpack):
+    judge = open_judge(MODELS / "movenet_single_pose_lightning_ptq.tflite", "tflite", rounding=rounding)
+    assert ("XNNPACK on" in judge.settings) == xnnpack
+    assert judge.name.endswith(", reference kernels") != xnnpack
+
+
 @pytest.mark.skipif(DATA is None, reason="TVMPOSE_DATA is not set")
 @pytest.mark.parametrize("file", ["edvardhua_cpm_192.tflite", "movenet-lightning.onnx"])
 def test_judge__outputs_asked_for_by_name__are_the_outputs(file):

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import fp32
+from benchmarks import fp32, measuring
+from benchmarks.fp32 import Measured
 from tvmpose.benchmark.compare import Comparison
 from tvmpose.benchmark.duel import Contestant, Outcome
 from tvmpose.benchmark.machine import Disturbance, Machine
 from tvmpose.benchmark.timing import Timing
 
-ZEN = Machine(fp32.REFERENCE_CPU, 2, 2600.0, 1 << 20, "Linux", "3.11", "2026-11-21")
+ZEN = Machine(measuring.REFERENCE_CPU, 2, 2600.0, 1 << 20, "Linux", "3.11", "2026-11-21")
 QUIET = Disturbance(0.0, 0.0, 0.1)
 
 
@@ -35,12 +36,12 @@ def row(ours: float, threads: int = 1, **peers: float) -> Comparison:
     ],
 )
 def test_flaws__peers__named(name, peers, words):
-    assert list(fp32.flaws(name, row(5.0, **peers), ZEN)) == words
+    assert fp32.row_flaws(name, row(5.0, **peers), ZEN) == words
 
 
 def test_flaws__another_machine__no_reference():
     other = Machine("Cortex-A76", 4, None, 1 << 19, "Linux", "3.11", "2026-11-21")
-    assert not list(fp32.flaws("blazepose-lite", row(50.0, litert=100.0, openvino=90.0), other))
+    assert not fp32.row_flaws("blazepose-lite", row(50.0, litert=100.0, openvino=90.0), other)
 
 
 def test_describe__two_rows__the_flawed_one_is_not_in_the_mean():
@@ -48,7 +49,7 @@ def test_describe__two_rows__the_flawed_one_is_not_in_the_mean():
         ("blazepose-lite", row(4.0, litert=10.0, openvino=8.0)),
         ("movenet-thunder", row(10.0, onnxruntime=30.0)),
     ]
-    text = fp32.describe(ZEN, QUIET, {}, rows, {1: 60e9})
+    text = fp32.describe(Measured({}, rows, {1: 60e9}), ZEN, QUIET)
     assert "| blazepose-lite, 1 | 4.00 ms | openvino 1.0 | 8.00 ms | 2.00× | 82% | +4.0% |" in text
     assert "Ours over the best peer on 1 thread: geometric mean **2.00×**, least 2.00×." in text
     assert "- movenet-thunder, 1 does not count: OpenVINO is missing." in text
@@ -70,10 +71,10 @@ def test_models__every_one__has_a_card_and_a_file_of_its_format():
 
 def test_describe__pruned_row__beside_the_whole_one_and_in_no_mean():
     rows = [("blazepose-lite", row(4.0, litert=10.0, openvino=8.0))]
-    text = fp32.describe(ZEN, QUIET, {}, rows, {1: 60e9}, [("blazepose-lite", row(3.0))])
+    text = fp32.describe(Measured({}, rows, {1: 60e9}, [("blazepose-lite", row(3.0))]), ZEN, QUIET)
     assert "| blazepose-lite, 1 | `--outputs head` | 3.00 ms | -25% | 200 MMAC |" in text
     assert "geometric mean **2.00×**, least 2.00×." in text
-    assert fp32.PRUNED_HEADER[1] not in fp32.describe(ZEN, QUIET, {}, rows, {1: 60e9})
+    assert fp32.PRUNED_HEADER[1] not in fp32.describe(Measured({}, rows, {1: 60e9}), ZEN, QUIET)
 
 
 @pytest.mark.parametrize("name", fp32.PRUNED)

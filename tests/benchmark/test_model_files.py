@@ -19,7 +19,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def facts(source: Path, card: str | None = None) -> Facts:
-    return Facts("net", card, source.name, sha256_of(source), (), (), 0, 0, "x86_64-linux-gnu", ())
+    return Facts("net", source.name, sha256_of(source), (), (), 0, 0, "x86_64-linux-gnu", (), card)
 
 
 def test_model_files__the_source_and_a_conversion__both(source: Path):

@@ -25,7 +25,9 @@ def test_compile__tiny_model__options_first_the_place_last_and_nothing_on_standa
     assert f"{tiny.model} (onnx)" in head and str(tiny.samples) in head
     names = [line.split()[0] for line in steps.splitlines()]
     assert (names[0], names[-1]) == ("import", "verify")
-    assert re.search(r"1 samples, 17 joints against onnxruntime \S+: at most 0\.\d+ px", steps)
+    assert re.search(
+        r"1 samples, 17 joints against onnxruntime \S+: median 0\.\d+ px, p95 0\.\d+ px, at most 0\.\d+ px", steps
+    )
     size = sum(path.stat().st_size for path in output.iterdir() if path.name != "manifest.json")
     assert last.startswith(f"{output}: {size / 1e6:.2f} MB, verified; at run time ")
 

@@ -87,7 +87,7 @@ def test_rename_backend__everything_of_tvms__is_prefixed_and_hidden():
         "  tail call void @TVMFFIErrorSetRaisedFromCStr(ptr @.str, ptr @.str.1)\n"
     )
     renamed = rename_backend(text, "net")
-    assert renamed.splitlines()[0] == "@net___TVMBackendAllocWorkspace = external hidden global ptr, align 8"
+    assert renamed.splitlines()[0] == "@net___TVMBackendAllocWorkspace = external hidden global ptr"
     assert "define hidden i32 @__tvm_ffi_net_conv(" in renamed
     assert not re.search(r"@(__TVMBackend|TVMFFI)", renamed)
 

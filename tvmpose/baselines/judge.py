@@ -17,6 +17,12 @@ ADAPTERS = {
     "torch": ("tvmpose.baselines.torch", "torch", "tvmpose[torch]"),
 }
 
+# (source format, name of a tvmpose.kernels.requantize.Rounding): how its runtime is set up to compute in just that.
+ARITHMETIC: dict[tuple[str, str], dict[str, Any]] = {
+    ("tflite", "reference"): {"kernels": "reference"},
+    **{("onnx", rounding): {"optimizations": False} for rounding in ("reference", "xnnpack", "ort")},
+}
+
 
 class Judge(Protocol):
     """A model loaded into the runtime of its source."""
@@ -33,9 +39,10 @@ class Judge(Protocol):
         ...
 
 
-def open_judge(source: str | Path | Any, source_format: str, *, threads: int = 1) -> Judge:
+def open_judge(source: str | Path | Any, source_format: str, *, threads: int = 1, rounding: str | None = None) -> Judge:
     """Load a model file into the runtime of its format: "tflite", "onnx" or "torch".
 
+    rounding: of a quantized model, a Rounding's name: the runtime computes in that arithmetic, or the nearest it has.
     For torch ``source`` may also be a torch.export.ExportedProgram. Raises SetupError where the runtime is missing.
     """
     adapter, package, extra = ADAPTERS[source_format]
@@ -43,4 +50,5 @@ def open_judge(source: str | Path | Any, source_format: str, *, threads: int = 1
         importlib.import_module(package)
     except ModuleNotFoundError as error:
         raise SetupError(f"{package} is needed to check a {source_format} model: pip install '{extra}'") from error
-    return importlib.import_module(adapter).open_model(source, threads=threads)
+    settings = ARITHMETIC.get((source_format, rounding), {}) if rounding else {}
+    return importlib.import_module(adapter).open_model(source, threads=threads, **settings)

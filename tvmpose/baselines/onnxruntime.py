@@ -20,27 +20,28 @@ DTYPES = {
 }
 
 
-def open_model(path: str | Path, *, threads: int = 1) -> "OnnxRuntime":
-    """Load an .onnx file."""
-    return OnnxRuntime(Path(path), threads)
+def open_model(path: str | Path, *, threads: int = 1, optimizations: bool = True) -> "OnnxRuntime":
+    """Load an .onnx file. Graph optimizations move quantization about, which changes its answers by steps."""
+    return OnnxRuntime(Path(path), threads, optimizations)
 
 
 class OnnxRuntime:
     """A model in ONNX Runtime; see tvmpose.baselines.judge.Judge. A dynamic dimension counts as 1 in the specs."""
 
-    def __init__(self, path: Path, threads: int) -> None:
-        self.name = f"onnxruntime {onnxruntime.__version__}"
-        self.path = path
+    def __init__(self, path: Path, threads: int, optimizations: bool = True) -> None:
+        self.name = f"onnxruntime {onnxruntime.__version__}" + ("" if optimizations else ", no graph optimizations")
+        self.path, self.optimizations = path, optimizations
         self.options = onnxruntime.SessionOptions()
         self.options.intra_op_num_threads = threads
-        self.options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        levels = onnxruntime.GraphOptimizationLevel
+        self.options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimizations else levels.ORT_DISABLE_ALL
         self.session = self.open_session(str(path))
         self.inputs = tuple(map(tensor_spec, self.session.get_inputs()))
         self.outputs = tuple(map(tensor_spec, self.session.get_outputs()))
 
     @property
     def settings(self) -> str:
-        return f"{', '.join(self.session.get_providers())}, all optimizations"
+        return f"{', '.join(self.session.get_providers())}, {'all' if self.optimizations else 'no'} optimizations"
 
     def run(self, inputs: Sequence[np.ndarray], tensors: Sequence[str] | None = None) -> list[np.ndarray]:
         feeds = {spec.name: array for spec, array in zip(self.inputs, inputs, strict=True)}

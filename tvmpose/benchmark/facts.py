@@ -18,7 +18,6 @@ class Facts:
     """Of one bundle; see docs/bundle.md."""
 
     name: str
-    card: str | None
     source_file: str
     source_sha256: str
     inputs: tuple[TensorSpec, ...]
@@ -27,6 +26,7 @@ class Facts:
     weight_bytes: int
     triple: str  # of the most demanding library
     cpu_features: tuple[str, ...]
+    card: str | None = None
 
     @property
     def multiply_adds(self) -> int:
@@ -53,7 +53,7 @@ def _facts(table: Mapping[str, Any]) -> dict[str, Any]:
     library, model, memory = table["libraries"][0], table["model"], table["memory"]
     return {
         "name": table["name"],
-        "card": table["card"],
+        **{key: table[key] for key in ("card",) if table[key] is not None},  # build knows TOML, which has no null
         **{key: model[key] for key in ("source_file", "source_sha256", "inputs")},
         "steps": table.get("steps", []),
         **{key: memory[key] for key in ("arena_bytes", "weight_bytes")},

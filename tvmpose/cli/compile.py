@@ -28,6 +28,12 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         metavar="NAMES",
         help="keep only these keypoints: names or indices, as nose,5-16; others cost less",
     )
+    parser.add_argument(
+        "--rounding",
+        metavar="NAME",
+        help="whose arithmetic a quantized model is computed in: reference, xnnpack or ort (default: xnnpack for a "
+        ".tflite, ort for the others)",
+    )
     parser.add_argument("--samples", type=Path, metavar="DIR", help="photos to verify with (default: the sample photo)")
     parser.add_argument(
         "--no-verify", action="store_true", help="do not compare with the source model; the manifest says so"
@@ -74,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
         static=args.static,
         outputs=args.outputs,
         keypoints=args.keypoints,
+        rounding=args.rounding,
     )
     target = options.target
     rows = {

@@ -96,9 +96,12 @@ class Verification:
     judge: str | None = None  # name and version of the source runtime
     samples: int | None = None
     joints: int | None = None
-    max_px: float | None = None  # in input scale, as are all of these
+    median_px: float | None = None  # in input scale, as are all of these
     p95_px: float | None = None
+    max_px: float | None = None
     tensors_max_relative: float | None = None
+    tensors_max_steps: float | None = None  # of a quantized model, as is the next
+    tensors_within_step: float | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ class Manifest:
     memory: Memory
     tools: Mapping[str, str]  # what built it: name and version
     verification: Verification
+    rounding: str | None = None  # of a quantized model: a Rounding's name
     check: Check = Check()
     steps: tuple[Step, ...] = ()  # between warp and decode, in order
     created: str = ""  # UTC, ISO 8601

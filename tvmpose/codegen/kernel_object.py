@@ -39,7 +39,7 @@ def compile_kernels(kernels: dict[str, PrimFunc], name: str, target: Target, out
 
 def rename_backend(llvm_ir: str, name: str) -> str:
     """Prefix TVM's backend symbols with the bundle's name; make them and the kernels hidden."""
-    llvm_ir = _BACKEND_POINTER.sub(r"@\1 = external hidden global ptr, align 8", llvm_ir)
+    llvm_ir = _BACKEND_POINTER.sub(r"@\1 = external hidden global ptr", llvm_ir)
     llvm_ir = _BACKEND.sub(rf"@{name}_\1", llvm_ir)
     llvm_ir = llvm_ir.replace("define dllexport ", "define hidden ")
     return llvm_ir.replace("define weak dso_local ", "define internal ")  # its fp16 helpers, one set for each object

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from tvmpose.cards.card import Card
     from tvmpose.codegen.plan import Plan
+    from tvmpose.kernels.requantize import Rounding
     from tvmpose.modelspec import ModelSpec
 
 Progress = Callable[[str, str], None]
@@ -48,10 +49,12 @@ def compile_library(
     progress: Progress = lambda step, result: None,
     dump: Path | None = None,
     guard_bytes: int = 0,
+    rounding: "Rounding | None" = None,
 ) -> Library:
     """Compile into DIRECTORY/libNAME.so; the generated sources stay beside it.
 
     dump: write the IR after each phase there. guard_bytes: see tvmpose_model.guard_bytes in model.h.
+    rounding: of a quantized model; None is the pipeline's default.
     """
     from tvm.tirx import PrimFunc
 
@@ -59,17 +62,21 @@ def compile_library(
     from tvmpose.codegen.kernel_object import compile_kernels
     from tvmpose.codegen.plan import plan_module
     from tvmpose.codegen.toolchain import build_library, toolchain_for
+    from tvmpose.kernels.requantize import Rounding
     from tvmpose.passes.pipeline import dump_to, run_pipeline
+    from tvmpose.passes.verify_integer import integer_summary, refusals_of
 
     toolchain = toolchain_for(target)
     write = dump_to(dump) if dump else None
 
     def after_phase(phase: str, mod: "IRModule") -> None:
-        progress(phase, f"{len(mod.functions) - 1} functions")
+        refusals = refusals_of(mod) if phase == "integers" else None
+        functions = f"{len(mod.functions) - 1} functions"
+        progress(phase, functions if refusals is None else integer_summary(mod, refusals))
         if write:
             write(phase, mod)
 
-    module = run_pipeline(module, target.llvm(), after_phase)
+    module = run_pipeline(module, target.llvm(), after_phase, rounding or Rounding.XNNPACK)
     plan = plan_module(module)
     plan.rename(plan.inputs, [tensor.name for tensor in spec.inputs])
     plan.rename(plan.outputs, [tensor.name for tensor in spec.outputs])

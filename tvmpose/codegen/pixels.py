@@ -71,6 +71,10 @@ def check_card(spec: ModelSpec, card: Card) -> None:
     for index in (head.tensor, *([] if head.person_tensor is None else [head.person_tensor])):
         if index >= len(spec.outputs):
             raise ModelError(f"card {card.name} reads output {index}, the model has {len(spec.outputs)} outputs")
+        if spec.outputs[index].dtype != "float32":
+            raise ModelError(
+                f"card {card.name} reads floats, output {index} is {spec.outputs[index].dtype}: compile without a card"
+            )
     shape, count = spec.outputs[head.tensor].shape, len(card.keypoints.keypoints)
     if head.kind == "heatmap" and count not in (shape[1], shape[-1]):
         raise ModelError(f"card {card.name} expects {count} heatmaps, output {head.tensor} has shape {shape}")

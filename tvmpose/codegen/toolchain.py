@@ -1,25 +1,31 @@
 """Compiles and links a library's C: the system's compiler for this machine, zig's for any other."""
 
 import importlib.util
+import os
 import platform
 import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tvmpose.codegen.android import STUBS, ndk_tools, refuse_without_ndk, write_headers, write_stubs
+from tvmpose.codegen.elf import refuse_unfit
 from tvmpose.errors import SetupError
+from tvmpose.suggest import did_you_mean
 from tvmpose.targets import Target
 
 RUNTIME_SOURCES = Path(__file__).parent.parent / "runtime" / "csrc"
 
 # The glue is built for the baseline of the architecture, so that it can still say that the CPU lacks something.
 _FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-fPIC", "-fvisibility=hidden", "-pthread")
+_LINK = ("-shared", "-pthread", "-Wl,-z,defs", "-Wl,-z,noexecstack", "-Wl,--gc-sections")
 
 _TELLING = re.compile("error|undefined|cannot|failed", re.IGNORECASE)  # what a compiler's or linker's reason contains
 
-_WEIGHTS = """\
+_WEIGHTS_ASSEMBLY = """\
     .section .rodata.{name}_weights, "a"
     .balign 64
     .globl {name}_weights
@@ -28,50 +34,119 @@ _WEIGHTS = """\
     .incbin "weights.bin"
     .section .note.GNU-stack, "", %progbits
 """
+# For Mach-O and WebAssembly, whose assemblers speak otherwise; #embed is zig's clang's, and C23.
+_WEIGHTS_C = """\
+__attribute__((visibility("hidden"), aligned(64))) const unsigned char {name}_weights[] = {{
+#embed "weights.bin" if_empty(0)
+}};
+"""
+_BIONIC = "bionic"  # folder beside the sources, of Android's headers and stubs
 
 
 @dataclass(frozen=True)
 class Toolchain:
     """How to call a C compiler that also links, and an archiver, for one target."""
 
+    target: Target
     cc: tuple[str, ...]
     ar: tuple[str, ...]
+    compile_flags: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ("-lm",)
+    bionic: bool = False  # without the NDK: its headers and stubs have to be written first
 
     def version(self) -> str:
-        return _run((*self.cc, "--version"), Path.cwd()).splitlines()[0]
+        with tempfile.TemporaryDirectory() as directory:  # for some targets zig leaves an empty file behind
+            return _run((*self.cc, "--version"), Path(directory)).splitlines()[0]
 
 
 def toolchain_for(target: Target) -> Toolchain:
-    """The system's cc and ar for this machine where there are any, else zig's. Raises SetupError without either."""
+    """The compiler that the target names; for Android the NDK's where ANDROID_NDK_HOME is set; for this machine, and
+    where no version of the C library is asked for, the system's; else zig's. Raises SetupError where it is missing.
+    """
+    if target.linker not in ("zig", "none"):
+        return _named(target)
+    if target.libc == "bionic" and os.environ.get("ANDROID_NDK_HOME"):
+        clang, archiver = ndk_tools(Path(os.environ["ANDROID_NDK_HOME"]), target)
+        return Toolchain(target, (clang,), (archiver,))
     here = target.triple == f"{platform.machine()}-linux-gnu" and platform.libc_ver()[0] == "glibc"
-    if here and shutil.which("cc") and shutil.which("ar"):
-        return Toolchain(("cc",), ("ar",))
-    if importlib.util.find_spec("ziglang") is None:
+    if here and not target.libc_version and shutil.which("cc") and shutil.which("ar"):
+        return Toolchain(target, ("cc",), ("ar",))
+    package = importlib.util.find_spec("ziglang")
+    if package is None:
         raise SetupError(f"no C compiler for {target.triple}: pip install 'tvmpose[compiler]', which brings zig")
     zig = (sys.executable, "-m", "ziglang")
-    return Toolchain((*zig, "cc", "-target", target.triple), (*zig, "ar"))
+    toolchain = Toolchain(target, (*zig, "cc", "-target", zig_target(target)), (*zig, "ar"))
+    if target.libc == "bionic":
+        refuse_without_ndk(target)
+        stubs = tuple(f"{_BIONIC}/{name}" for name in STUBS)
+        return replace(toolchain, compile_flags=("-isystem", _BIONIC), libraries=("-nostdlib", *stubs), bionic=True)
+    if target.libc == "apple":  # zig has the headers, but takes them for macOS only
+        headers = Path(str(package.origin)).parent / "lib" / "libc" / "include" / "any-darwin-any"
+        return replace(toolchain, compile_flags=("-isystem", str(headers)))
+    return toolchain
+
+
+def zig_target(target: Target) -> str:
+    """Zig's name of the target: LLVM's triple, but that it has the system's and the C library's version in it."""
+    architecture, system = target.architecture, target.triple.partition("-")[2]
+    if target.libc == "bionic":  # for "android" clang calls functions for its atomics that only the NDK has
+        return f"{architecture}-linux-none"
+    if target.libc == "apple":
+        system = re.sub(r"^apple-([a-z]+)", r"\1.", system).rstrip(".")
+    version = f".{target.libc_version}" if target.libc_version else ""
+    return f"{architecture}-{system}{version}"
+
+
+def _named(target: Target) -> Toolchain:
+    """A compiler on the PATH, and the archiver of the same family: aarch64-linux-gnu-gcc, aarch64-linux-gnu-ar."""
+    archiver = re.sub(r"(gcc|clang|cc)(-[\d.]+)?$", "ar", target.linker)
+    for tool in (target.linker, archiver):
+        if not shutil.which(tool):
+            hint = did_you_mean(tool, _compilers(), 'install it, or leave out `linker`: "zig" needs no other')
+            raise SetupError(f"{target.name}: no {tool!r} on the PATH; {hint}")
+    return Toolchain(target, (target.linker,), (archiver,))
+
+
+def _compilers() -> set[str]:
+    folders = (Path(folder) for folder in os.get_exec_path())
+    paths = (path for folder in folders if folder.is_dir() for path in folder.iterdir())
+    return {path.name for path in paths if re.search(r"(^|-)(gcc|clang|cc)(-[\d.]+)?$", path.name)}
 
 
 def build_library(directory: Path, name: str, toolchain: Toolchain, extra_flags: tuple[str, ...] = ()) -> Path:
-    """Link DIRECTORY/libNAME.so, and archive libNAME.a, from NAME.c, kernels.o and weights.bin that lie there.
+    """Archive libNAME.a, link and check libNAME.so, from NAME.c, kernels.o and weights.bin that lie in the directory.
 
-    extra_flags go to every C compilation and to the link, as -fsanitize=address does.
+    Returns the library, or the archive where the target's linker is "none". extra_flags go to every C compilation and
+    to the link, as -fsanitize=address does; such a library is not checked, as it needs a runtime of its own.
+    Raises SetupError where a command fails, and where the target could not load what was linked.
     """
-    (directory / "weights.s").write_text(_WEIGHTS.format(name=name))
-    (directory / "exports.map").write_text(f"{{ global: {name}_tvmpose; local: *; }};\n")
+    target = toolchain.target
+    weights = "weights.s" if target.is_elf else "weights.c"
+    (directory / weights).write_text((_WEIGHTS_ASSEMBLY if target.is_elf else _WEIGHTS_C).format(name=name))
+    if toolchain.bionic:
+        write_headers(directory / _BIONIC)
+        for arguments in write_stubs(directory / _BIONIC):
+            _run((*toolchain.cc, *arguments), directory / _BIONIC)
     library, archive = f"lib{name}.so", f"lib{name}.a"
-    include = f"-I{RUNTIME_SOURCES}"
+    flags = (*_FLAGS, *toolchain.compile_flags, *extra_flags, f"-I{RUNTIME_SOURCES}")
     objects = (f"{name}.o", "kernels.o", "weights.o")
-    link = ("-shared", "-pthread", "-Wl,-z,defs", "-Wl,-z,noexecstack", "-Wl,--gc-sections", f"-Wl,-soname,{library}")
-    commands = (
-        (*toolchain.cc, *_FLAGS, *extra_flags, include, "-c", f"{name}.c", "-o", f"{name}.o"),
-        (*toolchain.cc, "-c", "weights.s", "-o", "weights.o"),
-        (*toolchain.cc, *link, *extra_flags, "-Wl,--version-script=exports.map", "-s", *objects, "-lm", "-o", library),
-        (*toolchain.ar, "rcs", archive, *objects),
-    )
-    for command in commands:
-        _run(command, directory)
+    _run((*toolchain.cc, *flags, "-c", f"{name}.c", "-o", f"{name}.o"), directory)
+    _run((*toolchain.cc, "-c", weights, "-o", "weights.o"), directory)
+    _run((*toolchain.ar, "rcs", archive, *objects), directory)
+    if target.linker == "none":
+        return directory / archive
+    (directory / "exports.map").write_text(f"{{ global: {name}_tvmpose; local: *; }};\n")
+    link = (*_LINK, f"-Wl,-soname,{library}", "-Wl,--version-script=exports.map", *_pages(target), *extra_flags)
+    _run((*toolchain.cc, *link, "-s", *objects, *toolchain.libraries, "-o", library), directory)
+    if target.is_elf and not extra_flags:
+        refuse_unfit(directory / library, name, target)
     return directory / library
+
+
+def _pages(target: Target) -> tuple[str, ...]:
+    if target.page_bytes == 4096:  # no linker aligns to less
+        return ()
+    return f"-Wl,-z,max-page-size={target.page_bytes}", f"-Wl,-z,common-page-size={target.page_bytes}"
 
 
 def _run(command: tuple[str, ...], directory: Path) -> str:

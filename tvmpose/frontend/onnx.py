@@ -53,18 +53,18 @@ def load(
 
 
 def tensor_names(path: str | Path) -> list[str]:
-    """The float32 tensors that the file's nodes compute from its inputs, in order: what load can return."""
+    """The float32 and byte tensors that the file's nodes compute from its inputs, in order: what load can return."""
     model = read(path)
     freeze_inputs(model, {})
     graph = onnx.shape_inference.infer_shapes(model).graph
     typed = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.output)}
     constants = {tensor.name for tensor in graph.initializer}
     varying = {value.name for value in graph.input} - constants
-    names = []
+    kinds, names = (onnx.TensorProto.FLOAT, onnx.TensorProto.INT8, onnx.TensorProto.UINT8), list[str]()
     for node in graph.node:
         if varying.intersection(node.input):
             varying.update(node.output)
-            names += [name for name in node.output if typed.get(name) == onnx.TensorProto.FLOAT]
+            names += [name for name in node.output if typed.get(name) in kinds]
     return names
 
 

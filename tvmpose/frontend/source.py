@@ -53,7 +53,7 @@ class Source:
         return from_program(program, outputs=outputs)
 
     def tensor_names(self) -> list[str]:
-        """The float tensors that the model computes, in order: what load and the judge can both return."""
+        """The float and byte tensors that the model computes, in order: what load and the judge can both return."""
         if self.format == "tflite":
             from tvmpose.frontend import tflite
 
@@ -67,11 +67,12 @@ class Source:
 
         return tensor_names(program)
 
-    def judge(self, threads: int = 1) -> "Judge":
-        """The source runtime with the model loaded. Raises SetupError where the runtime is not installed."""
+    def judge(self, threads: int = 1, rounding: str | None = None) -> "Judge":
+        """The source runtime with the model loaded, see open_judge. Raises SetupError where it is not installed."""
         from tvmpose.baselines.judge import open_judge
 
-        return open_judge(self.program if self.format == "torch" else self.path, self.format, threads=threads)
+        source = self.program if self.format == "torch" else self.path
+        return open_judge(source, self.format, threads=threads, rounding=rounding)
 
     @cached_property
     def program(self) -> Any:

@@ -60,10 +60,10 @@ def load(
 
 
 def tensor_names(path: str | Path) -> list[str]:
-    """The float tensors that the file's operators compute, in order. Raises ModelError as load does."""
+    """The float and byte tensors that the file's operators compute, in order. Raises ModelError as load does."""
     with _reading(path) as importer:
         computed = [importer.tensors.spec(i) for operator in importer.computing() for i in importer.results(operator)]
-        return [spec.name for spec in computed if spec.dtype == "float32"]
+        return [spec.name for spec in computed if spec.dtype in ("float32", "int8", "uint8")]
 
 
 def steps(path: str | Path) -> list[Step]:

@@ -95,9 +95,10 @@ def from_program(program: ExportedProgram, *, outputs: Sequence[str] | None = No
 
 
 def tensor_names(program: ExportedProgram) -> list[str]:
-    """The float32 values that the program's nodes compute, in order: what from_program can return."""
+    """The float32 and byte values that the program's nodes compute, in order: what from_program can return."""
     values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "call_function"}
-    return [name for name, value in values.items() if getattr(value, "dtype", None) == torch.float32]
+    kinds = (torch.float32, torch.int8, torch.uint8)
+    return [name for name, value in values.items() if getattr(value, "dtype", None) in kinds]
 
 
 def select_outputs(program: ExportedProgram, names: Sequence[str]) -> ExportedProgram:

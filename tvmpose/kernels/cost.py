@@ -10,6 +10,7 @@ from tvm.tirx import IterVar, PrimFunc
 from tvmpose.kernels.convolution import TEMPLATE
 
 # Attribute of a kernel whose loops and vectors are written out: nothing is left to schedule or to read off its blocks.
+# Annotation of a block that an intrinsic replaces: its initialisation keeps it.
 MULTIPLY_ADDS = "tvmpose.multiply_adds"
 
 
@@ -38,6 +39,9 @@ def is_written_out(function: PrimFunc) -> bool:
 
 def _extent(block) -> int:
     """Of the block that accumulates; the one that initialises has no reduction axis."""
-    if all(axis.iter_type != IterVar.CommReduce for axis in block.iter_vars):
+    initialises = all(axis.iter_type != IterVar.CommReduce for axis in block.iter_vars)
+    if MULTIPLY_ADDS in block.annotations:
+        return int(block.annotations[MULTIPLY_ADDS]) if initialises else 0
+    if initialises:
         return 0
     return prod(int(axis.dom.extent) for axis in block.iter_vars)

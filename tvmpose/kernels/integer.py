@@ -26,6 +26,12 @@ class Output:
     low: int
     high: int
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether no activation cuts anything off."""
+        limits = np.iinfo(self.dtype)
+        return (self.low, self.high) == (limits.min, limits.max)
+
 
 def pack_integer_weights(weight: np.ndarray, dot: DotProduct) -> np.ndarray:
     """(kh, kw, inputs, outputs) -> (blocks, kh, kw, inputs / taken, lanes, taken), zero-padded to whole ones."""
@@ -50,7 +56,7 @@ def _by_lanes(packed: np.ndarray, taken: int) -> np.ndarray:
 def integer_conv2d(
     padded: te.Tensor, packed: te.Tensor, window: Window, size: tuple[int, int], registers: int
 ) -> te.Tensor:
-    """padded (1, H, W, I'), packed (blocks, kh, kw, I' / taken, lanes, taken) -> sums (1, OH, OW', blocks * lanes) int32.
+    """padded (1, H, W, I'), packed (blocks, kh, kw, I' / taken, lanes, taken) -> sums (1, OH, OW', blocks * lanes).
 
     size is (OH, OW); OW' is OW in whole register tiles, and columns behind the picture repeat its last one. Padded
     (1, H, bytes of a line), where few channels share a dot product: the window's column stride is then in bytes.
@@ -82,7 +88,7 @@ def integer_conv2d(
 def window_sums(
     padded: te.Tensor, kernel: tuple[int, int], channels: int, window: Window, size: tuple[int, int]
 ) -> te.Tensor:
-    """The sum of everything under the kernel, `channels` deep, (1, *size) int32: what weights' zero points are multiplied with."""
+    """The sum of everything under the kernel, `channels` deep, (1, *size) int32: weights' zero points multiply it."""
     ry, rx = te.reduce_axis((0, kernel[0]), "ry"), te.reduce_axis((0, kernel[1]), "rx")
     ri = te.reduce_axis((0, channels), "ri")
     (sy, sx), (dy, dx) = window.strides, window.dilation
@@ -118,7 +124,10 @@ def integer_depthwise_conv2d(data: te.Tensor, weight: te.Tensor, window: Window,
 def integer_conv2d_transpose(
     data: te.Tensor, packed: te.Tensor, padding: tuple[int, int], size: tuple[int, int], zero_point: int, dtype: str
 ) -> te.Tensor:
-    """data (1, H, W, I) bytes, dtype what the dot product takes -> sums (1, rows, columns, sy, sx, blocks * lanes) int32, as sub-pixel convolutions."""
+    """data (1, H, W, I) bytes -> sums (1, rows, columns, sy, sx, blocks * lanes) int32, as sub-pixel convolutions.
+
+    dtype: what the dot product takes.
+    """
     blocks, sy, sx, taps_y, taps_x, groups, lanes, taken = (int(n) for n in packed.shape)
     rows, columns = size[0] // sy, size[1] // sx
     extents = (int(data.shape[1]), int(data.shape[2]))

@@ -4,8 +4,8 @@ NHWC keeps four channels, not four pixels, in a 32-bit lane. So the lanes of up 
 transposed, four bytes by four, in registers, by shifts and masks alone; vector j of the result holds channels 4i + j in
 lane i. Weights and biases are stored in that order, and the results are put together again in the same way.
 
-At stride 1 a row is one line of W * C / 4 lanes, whatever C is, and the next pixel lies C / 4 lanes on: vectors need not
-end where pixels do. Their weights then repeat after a number of *phases*.
+At stride 1 a row is one line of W * C / 4 lanes, whatever C is, and the next pixel lies C / 4 lanes on: vectors need
+not end where pixels do. Their weights then repeat after a number of *phases*.
 """
 
 from collections.abc import Sequence
@@ -91,25 +91,24 @@ def integer_depthwise_kernel(what: Depthwise, dot: DotProduct, terms: int) -> ti
     (height, width), lanes, phases = what.output_size, dot.lanes, len(what.starts(dot.lanes))
     groups = -(-what.kernel[1] // 4)
     weights_shape = (phases, terms, what.kernel[0], groups, 4, lanes, 4)
-    with IRBuilder() as builder:
-        with T.prim_func(s_tir=True):
-            T.func_name("main")
-            shapes = {
-                "data": ((1, *what.size, what.channels), dot.data),
-                "weights": (weights_shape, "int8"),
-                "bias": ((phases, 4, lanes), "int32"),
-                "scale": ((phases, 4, lanes), "float32"),
-                "result": ((1, height, width, what.channels), what.output.dtype),
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name("main")
+        shapes = {
+            "data": ((1, *what.size, what.channels), dot.data),
+            "weights": (weights_shape, "int8"),
+            "bias": ((phases, 4, lanes), "int32"),
+            "scale": ((phases, 4, lanes), "float32"),
+            "result": ((1, height, width, what.channels), what.output.dtype),
+        }
+        arguments = [T.arg(name, T.buffer(shape, dtype)) for name, (shape, dtype) in shapes.items()]
+        T.func_attr(
+            {
+                "tirx.noalias": True,
+                "op_pattern": 8,  # TVM's kOpaque: nothing is fused into it
+                MULTIPLY_ADDS: height * width * what.channels * what.kernel[0] * what.kernel[1],
             }
-            arguments = [T.arg(name, T.buffer(shape, dtype)) for name, (shape, dtype) in shapes.items()]
-            T.func_attr(
-                {
-                    "tirx.noalias": True,
-                    "op_pattern": 8,  # TVM's kOpaque: nothing is fused into it
-                    MULTIPLY_ADDS: height * width * what.channels * what.kernel[0] * what.kernel[1],
-                }
-            )
-            _Body(what, dot, terms, *(flattened(argument) for argument in arguments)).emit()
+        )
+        _Body(what, dot, terms, *(flattened(argument) for argument in arguments)).emit()
     return builder.get()
 
 
@@ -167,10 +166,9 @@ class _Body:
         lanes, quads, width = self.dot.lanes, self.what.quads, self.what.output_size[1]
         starts = self.what.starts(lanes)
         if self.what.window.strides[1] != 1:
-            with T.serial(0, width) as x:
-                with T.serial(0, len(starts)) as phase:
-                    start = T.Bind(tirx.min(phase * lanes, quads - lanes))
-                    self.tile(padded, top, phase, x * self.what.window.strides[1] * quads + start, x * quads + start)
+            with T.serial(0, width) as x, T.serial(0, len(starts)) as phase:
+                start = T.Bind(tirx.min(phase * lanes, quads - lanes))
+                self.tile(padded, top, phase, x * self.what.window.strides[1] * quads + start, x * quads + start)
             return
         line = quads * width
         whole, ragged = line // lanes, bool(line % lanes)
@@ -244,7 +242,10 @@ class _Body:
         return T.Bind(T.reinterpret(inside + self.same(output.zero_point, "int32"), dtype=f"uint32x{self.dot.lanes}"))
 
     def store(self, values: Sequence[Expr], at: Expr) -> None:
-        pairs = [self.masked(a, 0xFF) | self.masked(self.left(b, 8), 0xFF00) for a, b in zip(values[::2], values[1::2])]
+        pairs = [
+            self.masked(a, 0xFF) | self.masked(self.left(b, 8), 0xFF00)
+            for a, b in zip(values[::2], values[1::2], strict=True)
+        ]
         word = self.masked(pairs[0], 0xFFFF) | self.left(pairs[1], 16)
         bytes_ = T.reinterpret(word, dtype=f"{self.what.output.dtype}x{self.dot.lanes * 4}")
         T.buffer_store(self.result, bytes_, [tirx.Ramp(at, 1, self.dot.lanes * 4)])

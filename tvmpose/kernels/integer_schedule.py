@@ -1,5 +1,7 @@
 """Loops of the integer convolutions: the register tiles of convolution_schedule, with dot products inside."""
 
+from math import prod
+
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
@@ -14,6 +16,7 @@ from tvmpose.kernels.convolution_schedule import (
     _weights_outweigh_input,
     conv2d_tile,
 )
+from tvmpose.kernels.cost import MULTIPLY_ADDS
 from tvmpose.kernels.integer import TILE
 from tvmpose.kernels.isa import VectorISA
 
@@ -68,6 +71,8 @@ def _schedule_tiles(
         schedule.annotate(x_outer, "pragma_loop_partition_hint", True)
     parallel = _parallelize(schedule, conv, sums, n, band, c_outer, whole)
     schedule.parallel(parallel)
+    work = prod(int(axis.dom.extent) for axis in schedule.get(conv).iter_vars)
+    schedule.annotate(conv, MULTIPLY_ADDS, work)
     init = schedule.decompose_reduction(conv, reduction[0])
     if dot.llvm:
         schedule.vectorize(schedule.get_loops(init)[-1])

@@ -19,11 +19,18 @@ BOUND = 2.0**30  # sums below it, in the output's units, can be cut to its range
 
 
 class Rounding(Enum):
-    """Whose arithmetic a quantized network is computed in."""
+    """Whose arithmetic a quantized network is computed in, each with one sentence for people."""
 
-    REFERENCE = "reference"  # TensorFlow Lite's own kernels: fixed point, half away from zero
-    XNNPACK = "xnnpack"  # float32 scales, half to even: what TensorFlow Lite runs by default
-    ORT = "ort"  # ONNX Runtime's, and torch's: the same multiplication
+    sentence: str
+
+    REFERENCE = "reference", "TensorFlow Lite's reference kernels: fixed-point scales, half away from zero"
+    XNNPACK = "xnnpack", "what TensorFlow Lite runs by default: float32 scales, half to even, input times the inverse"
+    ORT = "ort", "ONNX Runtime's and torch's: float32 scales, half to even, input divided by the scale"
+
+    def __new__(cls, value: str, sentence: str = "") -> "Rounding":
+        member = object.__new__(cls)
+        member._value_, member.sentence = value, sentence
+        return member
 
     def nearest(self, value: Expr, output: Output, bounded: bool = True) -> Expr:
         """A float32, in units of the output's scale, to the output's integer. bounded: it is surely below BOUND."""
@@ -34,6 +41,11 @@ def rounded_even(value: Expr, lanes: int = 1) -> Expr:
     """float32 to the nearest int32, half to even: one instruction, which no multiplication can be fused into."""
     dtype = "int32" if lanes == 1 else f"int32x{lanes}"
     return tirx.call_llvm_pure_intrin(dtype, "llvm.lrint", value)
+
+
+def rounded_away(value: Expr, dtype: str = "float32") -> Expr:
+    """A float to the nearest whole one, half away from zero; tirx.round takes the even one."""
+    return tirx.call_llvm_pure_intrin(dtype, "llvm.round", value)
 
 
 def _nearest_even(value: Expr, output: Output, bounded: bool) -> Expr:
@@ -48,7 +60,7 @@ def _nearest_even(value: Expr, output: Output, bounded: bool) -> Expr:
 
 def _nearest_away(value: Expr, output: Output) -> Expr:
     low, high = (tirx.const(float(n), "float32") for n in (output.low, output.high))
-    rounded = tirx.round(value) + tirx.const(float(output.zero_point), "float32")
+    rounded = rounded_away(value) + tirx.const(float(output.zero_point), "float32")
     return tirx.min(tirx.max(rounded, low), high).astype("int32").astype(output.dtype)
 
 
@@ -59,7 +71,7 @@ def quantize_value(data: te.Tensor, target: Quantization, rounding: Rounding) ->
     if rounding is Rounding.XNNPACK:
         units = lambda x: x * tirx.const(np.float32(1) / target.scale, "float32")  # noqa: E731
     else:
-        units = lambda x: x / tirx.const(target.scale, "float32")  # noqa: E731
+        units = lambda x: x / tirx.const(float(target.scale), "float32")  # noqa: E731
     return te.compute(data.shape, lambda *i: rounding.nearest(units(data[i]), output, bounded=False), name="quantize")
 
 
@@ -77,16 +89,20 @@ class Requantize:
 
     @classmethod
     def of(
-        cls, rounding: Rounding, data: np.ndarray, weight: np.ndarray, target: np.ndarray, output: Output
+        cls, rounding: Rounding, data: np.ndarray, weight: np.ndarray, target: np.ndarray, output: Output, dtype: str
     ) -> "Requantize":
-        """From the scales of a convolution's input, weights (one for each output) and result, all float32."""
+        """From the scales of a convolution's input, weights (one for each output) and result, all float32.
+
+        dtype: of the weights. TensorFlow Lite's kernels for uint8 multiply scales in float32 before all else.
+        """
         kind = "float64" if rounding is Rounding.REFERENCE else "float32"
-        scale = data.astype(kind) * weight.astype(kind) / target.astype(kind)
+        product = "float32" if dtype == "uint8" else kind
+        scale = (data.astype(product) * weight.astype(product)).astype(kind) / target.astype(kind)
         return cls(rounding, scale, output)
 
     def constants(self) -> list[np.ndarray]:
         """What `store` takes: the scales in the form of the arithmetic."""
-        return [self.scale] if self.rounding is not Rounding.REFERENCE else _fixed_point(self.scale)
+        return [self.scale] if self.rounding is not Rounding.REFERENCE else fixed_point(self.scale)
 
     def store(
         self, sums: Callable[..., Expr], shape: Sequence[int], scales: Sequence[te.Tensor], bounded: bool
@@ -97,20 +113,25 @@ class Requantize:
             total = sums(n, y, x, c)
             if self.rounding is not Rounding.REFERENCE:
                 return self.rounding.nearest(total.astype("float32") * scales[0][c], self.output, bounded)
-            return _fixed_point_product(total.astype("int32"), scales[0][c], scales[1][c], self.output)
+            return cut_to_range(fixed_point_product(total.astype("int32"), scales[0][c], scales[1][c]), self.output)
 
         return te.compute(tuple(shape), value, name="requantize")
 
 
-def _fixed_point(scale: np.ndarray) -> list[np.ndarray]:
-    """float64 scales as int32 multipliers in [2**30, 2**31) and shifts: scale = multiplier * 2**(shift - 31)."""
+def fixed_point(scale: np.ndarray) -> list[np.ndarray]:
+    """float64 scales as int32 multipliers in [2**30, 2**31) and shifts: scale = multiplier * 2**(shift - 31).
+
+    As QuantizeMultiplier of tensorflow/lite/kernels/internal/quantization_util.cc; what is below 2**-32 becomes 0.
+    """
     mantissa, shift = np.frexp(scale)
-    multiplier = np.round(mantissa * (1 << 31)).astype("int64")
+    multiplier = np.floor(mantissa * (1 << 31) + 0.5).astype("int64")
     carry = multiplier == 1 << 31
-    return [np.where(carry, multiplier // 2, multiplier).astype("int32"), (shift + carry).astype("int32")]
+    multiplier, shift = np.where(carry, multiplier // 2, multiplier), shift + carry
+    nothing = shift < -31
+    return [np.where(nothing, 0, n).astype("int32") for n in (multiplier, shift)]
 
 
-def _fixed_point_product(value: Expr, multiplier: Expr, shift: Expr, output: Output) -> Expr:
+def fixed_point_product(value: Expr, multiplier: Expr, shift: Expr) -> Expr:
     """int32 times multiplier * 2**(shift - 31): a doubling high multiplication, then a rounding shift right.
 
     As MultiplyByQuantizedMultiplier of tensorflow/lite/kernels/internal/common.h.
@@ -119,9 +140,12 @@ def _fixed_point_product(value: Expr, multiplier: Expr, shift: Expr, output: Out
     left, right = tirx.max(shift, zero), tirx.max(zero - shift, zero)
     product = (value << left).astype("int64") * multiplier.astype("int64")
     high = ((product + tirx.const(1 << 30, "int64")) >> tirx.const(31, "int64")).astype("int32")
-    mask = (tirx.const(1, "int32") << right) - 1
-    threshold = (mask >> 1) + (high < zero).astype("int32")
-    rounded = (high >> right) + ((high & mask) > threshold).astype("int32") + output.zero_point
-    return tirx.min(tirx.max(rounded, tirx.const(output.low, "int32")), tirx.const(output.high, "int32")).astype(
-        output.dtype
-    )
+    # exact in float64, and `high` stands here once: where products are fused each use would be written out again
+    power = (tirx.const(1, "int32") << right).astype("float64")
+    return rounded_away(high.astype("float64") / power, "float64").astype("int32")
+
+
+def cut_to_range(whole: Expr, output: Output) -> Expr:
+    """An int32 in units of the output's scale to the output's integer."""
+    low, high = (tirx.const(n, "int32") for n in (output.low, output.high))
+    return tirx.min(tirx.max(whole + output.zero_point, low), high).astype(output.dtype)

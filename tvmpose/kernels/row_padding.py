@@ -64,19 +64,18 @@ def _vector(count: int) -> int:
 def pad_rows_kernel(padding: RowPadding, shape: tuple[int, ...], above: int, below: int) -> tirx.PrimFunc:
     """(data of `shape`, result (1, above + height + below, padded_line)): the padded picture as a tensor of its own."""
     rows = above + padding.height + below
-    with IRBuilder() as builder:
-        with T.prim_func(s_tir=True):
-            T.func_name("main")
-            data = T.arg("data", T.buffer(shape, padding.dtype))
-            result = T.arg("result", T.buffer((1, rows, padding.padded_line), padding.dtype))
-            T.func_attr({"tirx.noalias": True, "op_pattern": 8, MULTIPLY_ADDS: 0})  # 8: TVM's kOpaque
-            with T.sblock("root"):  # TVM's search for reshapes expects one
-                T.reads()
-                T.writes()
-                flat, padded = flattened(data), flattened(result)
-                with T.parallel(0, -(-rows // _ROWS_OF_A_TASK)) as task:
-                    first = T.Bind(task * _ROWS_OF_A_TASK)
-                    padding.rows(flat, padded, first - above, tirx.min(rows - first, _ROWS_OF_A_TASK), first)
+    with IRBuilder() as builder, T.prim_func(s_tir=True):
+        T.func_name("main")
+        data = T.arg("data", T.buffer(shape, padding.dtype))
+        result = T.arg("result", T.buffer((1, rows, padding.padded_line), padding.dtype))
+        T.func_attr({"tirx.noalias": True, "op_pattern": 8, MULTIPLY_ADDS: 0})  # 8: TVM's kOpaque
+        with T.sblock("root"):  # TVM's search for reshapes expects one
+            T.reads()
+            T.writes()
+            flat, padded = flattened(data), flattened(result)
+            with T.parallel(0, -(-rows // _ROWS_OF_A_TASK)) as task:
+                first = T.Bind(task * _ROWS_OF_A_TASK)
+                padding.rows(flat, padded, first - above, tirx.min(rows - first, _ROWS_OF_A_TASK), first)
     return builder.get()
 
 

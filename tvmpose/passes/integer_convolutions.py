@@ -53,7 +53,7 @@ def biased_convolution(
     unit = np.float64(data.quantization.scale) * scale.astype("float64")  # of the sums
     offset = _bias(walk, bias, unit, count)
     kernel = _Kernel(integers, zero_points, offset, outputs_axis)
-    requantize = Requantize.of(walk.rounding, data.quantization.scale, scale, target.scale, output)
+    requantize = Requantize.of(walk.rounding, data.quantization.scale, scale, target.scale, output, quantization.dtype)
     if transposed:
         return _transposed(walk, call, data, kernel, requantize)
     top, left, bottom, right = (int(n) for n in call.attrs.padding)
@@ -156,7 +156,7 @@ def _dense(
 def _by_lines(
     walk: Walk, data: Integer, window: Window, weight: np.ndarray, dot: DotProduct
 ) -> tuple[relax.Expr, Window, np.ndarray]:
-    """The picture as padded rows of bytes (1, H, bytes), the window in them, and weights (kh, 1, kw * inputs, outputs)."""
+    """The picture as padded rows of bytes (1, H, bytes), the window in them, weights (kh, 1, kw * inputs, outputs)."""
     rows, columns, inputs, outputs = weight.shape
     _, height, width, _ = (int(n) for n in data.value.ty.shape)
     top, left, bottom, right = window.padding
@@ -185,7 +185,7 @@ def _depthwise(
         size = (int(call.args[0].ty.shape[1]), int(call.args[0].ty.shape[2]))
         depthwise = Depthwise(size, channels, numbers.shape[:2], window, data.zero_point, requantize.output)
         dot = depthwise.dot_product(walk.isa)
-        if dot and requantize.bounded(kernel.largest()):
+        if dot and requantize.bounded(kernel.largest()) and requantize.output.dtype != "int16":
             bias = kernel.bias - data.zero_point * numbers.sum((0, 1))
             tables = depthwise.tables(numbers, bias, requantize.scale, dot.lanes)
             function = integer_depthwise_kernel(depthwise, dot, terms=tables[0].shape[1])

@@ -4,44 +4,50 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from tvm import relax, te, tirx
-from tvm.ir import Expr
+from tvm.ir import Expr, GenericConst
 
 from tvmpose.kernels.integer import Output
+from tvmpose.kernels.integer_elementwise import product_formula, rescale_formula, sum_formula
+from tvmpose.passes.integer_tables import is_identity
 from tvmpose.passes.integer_walk import Integer, NotLowered, Walk, operator_name
 from tvmpose.passes.rebuild_call import rebuild_call
 from tvmpose.qdq import Quantization
 
 
 def integer_sum(walk: Walk, call: relax.Call, target: Quantization, output: Output) -> relax.Expr:
-    """Each operand scaled to the result's units: two multiply-adds."""
-    first, second = (walk.integer(operand) for operand in call.args)
-    sign = -1.0 if operator_name(call) == "relax.subtract" else 1.0
-    scales = (first.scale / float(target.scale), sign * second.scale / float(target.scale))
-    offset = -scales[0] * first.zero_point - scales[1] * second.zero_point
-    rounding = walk.rounding
-
-    def compute(a: te.Tensor, b: te.Tensor) -> te.Tensor:
-        def value(x: Expr, y: Expr) -> Expr:
-            number = x.astype("float32") * scales[0] + (y.astype("float32") * scales[1] + offset)
-            return rounding.nearest(number, output)
-
-        return _broadcast(value, a, b)
-
-    return walk.call("integer_add", compute, first.value, second.value)
+    first, second = (walk.integer(operand, wide=True) for operand in call.args)
+    sign = -1 if operator_name(call) == "relax.subtract" else 1
+    formula = sum_formula(walk.rounding, first.quantization, second.quantization, target, output, sign)
+    return _elementwise(walk, "integer_add", formula, first, second)
 
 
 def integer_product(walk: Walk, call: relax.Call, target: Quantization, output: Output) -> relax.Expr:
     first, second = (walk.integer(operand) for operand in call.args)
-    scale, rounding = first.scale * second.scale / float(target.scale), walk.rounding
+    formula = product_formula(walk.rounding, first.quantization, second.quantization, target, output)
+    return _elementwise(walk, "integer_multiply", formula, first, second)
 
-    def compute(a: te.Tensor, b: te.Tensor) -> te.Tensor:
-        def value(x: Expr, y: Expr) -> Expr:
-            whole = (x.astype("int32") - first.zero_point) * (y.astype("int32") - second.zero_point)
-            return rounding.nearest(whole.astype("float32") * tirx.const(scale, "float32"), output)
 
-        return _broadcast(value, a, b)
+def _elementwise(
+    walk: Walk, name: str, formula: Callable[[Expr, Expr], Expr], first: Integer, second: Integer
+) -> relax.Expr:
+    if (same := _whose_it_stays(formula, first, second)) is not None:
+        return same.value
+    return walk.call(name, lambda a, b: _broadcast(formula, a, b), first.value, second.value)
 
-    return walk.call("integer_multiply", compute, first.value, second.value)
+
+def _whose_it_stays(formula: Callable[[Expr, Expr], Expr], first: Integer, second: Integer) -> Integer | None:
+    """The operand that the other, one constant number, leaves as it is: how pixels are normalized, for instance."""
+    for data, other in ((first, second), (second, first)):
+        if not isinstance(other.value, GenericConst) or isinstance(data.value, GenericConst):
+            continue
+        numbers, shapes = other.value.value.numpy(), [tuple(int(n) for n in t.value.ty.shape) for t in (data, other)]
+        if np.unique(numbers).size != 1 or np.broadcast_shapes(*shapes) != shapes[0]:
+            continue
+        number = tirx.const(int(numbers.flat[0]), str(numbers.dtype))
+        of_one = (lambda x: formula(x, number)) if data is first else (lambda x: formula(number, x))  # noqa: B023
+        if is_identity(of_one, data):
+            return data
+    return None
 
 
 def _broadcast(value: Callable[..., Expr], a: te.Tensor, b: te.Tensor) -> te.Tensor:
@@ -58,47 +64,46 @@ def _broadcast(value: Callable[..., Expr], a: te.Tensor, b: te.Tensor) -> te.Ten
 
 
 def requantized(walk: Walk, call: relax.Call, target: Quantization, output: Output) -> relax.Expr:
-    """dequantize then quantize, with or without an activation between."""
-    data = walk.integer(call)
-    scale, rounding = data.scale / float(target.scale), walk.rounding
-    whole_range = np.iinfo(output.dtype)
-    if data.quantization.same_as(target) and (output.low, output.high) == (
-        whole_range.min,
-        whole_range.max,
-    ):
+    """dequantize then quantize, with or without movements and an activation between."""
+    return in_units_of(walk, walk.integer(call, wide=True), target, output)
+
+
+def moved(walk: Walk, call: relax.Call, target: Quantization, output: Output) -> relax.Expr:
+    """A movement of integers, or of what an integer kernel makes, as behind a dense layer."""
+    try:
+        return requantized(walk, call, target, output)
+    except NotLowered:
+        if not output.is_whole:
+            raise
+    integers = walk.builder.emit(walk.lowered(call.args[0], target))
+    return rebuild_call(call, [integers, *map(walk.value, call.args[1:])])
+
+
+def extreme(walk: Walk, call: relax.Call, target: Quantization, output: Output) -> relax.Expr:
+    """The larger or smaller one, of integers in the same units."""
+    operands = [walk.builder.emit(in_units_of(walk, walk.integer(operand), target, output)) for operand in call.args]
+    return rebuild_call(call, operands)
+
+
+def joined(walk: Walk, call: relax.Call, target: Quantization, output: Output) -> relax.Expr:
+    """Concatenation and stacking, of tensors each with a scale of its own."""
+    parts = [in_units_of(walk, walk.integer(part), target, output) for part in call.args[0].fields]
+    return rebuild_call(call, [relax.Tuple([walk.builder.emit(part) for part in parts])])
+
+
+def padded(walk: Walk, call: relax.Call, target: Quantization, output: Output) -> relax.Expr:
+    if call.attrs.pad_mode != "constant":
+        raise NotLowered(f"padding by {call.attrs.pad_mode}")
+    value = float(np.round(call.attrs.pad_value / target.scale)) + float(target.zero_point)
+    value = min(max(value, output.low), output.high)
+    operand = walk.builder.emit(in_units_of(walk, walk.integer(call.args[0]), target, output))
+    return rebuild_call(call, [operand, *call.args[1:]], pad_value=value)
+
+
+def in_units_of(walk: Walk, data: Integer, target: Quantization, output: Output) -> relax.Expr:
+    """An operand with a scale of its own, as the result's; as it is where nothing changes."""
+    if data.quantization.same_as(target) and output.is_whole:
         return data.value
-    if scale == 1.0 and data.zero_point == output.zero_point:
-        bound = lambda x: tirx.min(tirx.max(x, tirx.const(output.low, x.dtype)), tirx.const(output.high, x.dtype))  # noqa: E731
-    else:
-        offset = tirx.const(-scale * data.zero_point, "float32")
-        bound = lambda x: rounding.nearest(x.astype("float32") * tirx.const(scale, "float32") + offset, output)  # noqa: E731
-    compute = lambda x: te.compute(x.shape, lambda *i: bound(x[i]), name="requantize")  # noqa: E731
+    formula = rescale_formula(walk.rounding, data.quantization, target, output)
+    compute = lambda x: te.compute(x.shape, lambda *i: formula(x[i]), name="requantize")  # noqa: E731
     return walk.call("requantize", compute, data.value)
-
-
-def integer_movement(walk: Walk, call: relax.Call, target: Quantization, output: Output) -> relax.Expr:
-    """What only moves elements, or picks the largest, moves integers as well."""
-    parts = call.args[0].fields if isinstance(call.args[0], relax.Tuple) else [call.args[0]]
-    data = [walk.integer(part) for part in parts]
-    whole = np.iinfo(output.dtype)
-    if (output.low, output.high) != (whole.min, whole.max):
-        raise NotLowered("it is followed by an activation")
-    operands = [_in_units_of(walk, part, target, output) for part in data]
-    operand = relax.Tuple(operands) if isinstance(call.args[0], relax.Tuple) else operands[0]
-    extra = {}
-    if operator_name(call) == "relax.nn.pad":
-        if call.attrs.pad_mode != "constant":
-            raise NotLowered(f"padding by {call.attrs.pad_mode}")
-        extra["pad_value"] = float(np.round(call.attrs.pad_value / target.scale)) + float(target.zero_point)
-    return rebuild_call(call, [operand, *call.args[1:]], **extra)
-
-
-def _in_units_of(walk: Walk, data: Integer, target: Quantization, output: Output) -> relax.Expr:
-    """An operand with a scale of its own, as the result's."""
-    if data.quantization.same_as(target):
-        return data.value
-    scale = tirx.const(data.scale / float(target.scale), "float32")
-    offset, rounding = tirx.const(-data.scale / float(target.scale) * data.zero_point, "float32"), walk.rounding
-    bound = lambda x: rounding.nearest(x.astype("float32") * scale + offset, output)  # noqa: E731
-    compute = lambda x: te.compute(x.shape, lambda *i: bound(x[i]), name="requantize")  # noqa: E731
-    return walk.builder.emit(walk.call("requantize", compute, data.value))

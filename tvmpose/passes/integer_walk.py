@@ -12,7 +12,20 @@ from tvmpose.kernels.integer import Output
 from tvmpose.kernels.isa import VectorISA
 from tvmpose.kernels.requantize import Rounding, quantize_value
 from tvmpose.passes.rebuild_call import rebuild_call
-from tvmpose.qdq import Quantization
+from tvmpose.qdq import Quantization, operator_name
+
+# They move elements of one tensor, or pick the largest, whatever the elements stand for.
+# What can make int16 of bytes, and the additions of int16: residual streams may have them.
+WIDE = {"relax.add", "relax.subtract", "relax.nn.conv2d", "relax.nn.conv2d_transpose"}
+MOVEMENTS = {
+    f"relax.{name}"
+    for name in (
+        "broadcast_to expand_dims flip gather_nd nn.max_pool2d permute_dims repeat reshape squeeze strided_slice take "
+        "tile"
+    ).split()
+}
+
+_OPAQUE = 8  # TVM's OpPatternKind
 
 
 @dataclass(frozen=True)
@@ -26,10 +39,6 @@ class Refusal:
 
 class NotLowered(Exception):
     """Why a pattern does not become an integer kernel."""
-
-
-def operator_name(expression: relax.Expr) -> str:
-    return getattr(expression.op, "name", "") if isinstance(expression, relax.Call) else ""
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,7 @@ class Walk:
 
     def _quantized(self, var: relax.Var, call: relax.Call, target: Quantization) -> Integer:
         try:
-            lowered = self._lowered(call.args[0], target)
+            lowered = self.lowered(call.args[0], target)
         except NotLowered as reason:
             operator = operator_name(self.resolve(call.args[0])).removeprefix("relax.") or "input"
             self.refusals.append(Refusal(var.name, operator, str(reason)))
@@ -107,9 +116,10 @@ class Walk:
             )
         return Integer(self.builder.emit(lowered, var.name), target)
 
-    def _lowered(self, expression: relax.Expr, target: Quantization) -> relax.Expr:
+    def lowered(self, expression: relax.Expr, target: Quantization) -> relax.Expr:
+        """The integers of a float expression, quantized as `target`. Raises NotLowered."""
         low, high = np.iinfo(target.dtype).min, np.iinfo(target.dtype).max
-        if target.dtype not in ("int8", "uint8"):
+        if target.dtype not in ("int8", "uint8") and not self.takes_wide(target.dtype):
             raise NotLowered(f"its result is {target.dtype}")
         source = self.resolve(expression)
         while (bounds := _bounds(source)) is not None:
@@ -120,6 +130,8 @@ class Walk:
         row = self.rows.get(operator_name(source))
         if row is None:
             raise NotLowered("no integer kernel for it")
+        if target.dtype == "int16" and operator_name(source) not in WIDE:
+            raise NotLowered("its result is int16")
         return row(self, source, target, output)
 
     # what rows need
@@ -130,23 +142,50 @@ class Walk:
             expression = self.definitions[expression]
         return expression
 
-    def integer(self, expression: relax.Expr) -> Integer:
-        """The integer tensor that a float operand is the dequantized form of."""
+    def takes_wide(self, dtype: str) -> bool:
+        """Whether int16 may stand for bytes: its arithmetic is that of floats, which only one rounding has anyway."""
+        return dtype == "int16" and self.rounding is Rounding.ORT
+
+    def integer(self, expression: relax.Expr, wide: bool = False) -> Integer:
+        """The integer tensor that a float operand is the dequantized form of, or that form moved or cast.
+
+        wide: int16 will do as well as bytes.
+        """
         call = self.resolve(expression)
+        if isinstance(call, relax.TupleGetItem):
+            return self._part(call)
+        if operator_name(call) in MOVEMENTS:
+            data = self.integer(call.args[0])
+            moved = rebuild_call(call, [data.value, *map(self.value, call.args[1:])])
+            return Integer(self.builder.emit(moved), data.quantization)
+        if operator_name(call) == "relax.astype" and str(call.args[0].ty.dtype) in ("int8", "uint8"):
+            return self.stored(call.args[0], qdq.per_tensor(1, 0, str(call.args[0].ty.dtype)))
+        if operator_name(call) == "relax.astype":
+            raise NotLowered(f"an operand is {call.args[0].ty.dtype}")
         if operator_name(call) != "relax.dequantize":
             raise NotLowered("an operand is not quantized")
         quantization = qdq.quantization_of(call)
         if quantization is None or quantization.scale.ndim:
             raise NotLowered("an operand is not quantized per tensor with constants")
-        if quantization.dtype not in ("int8", "uint8"):
+        if quantization.dtype not in ("int8", "uint8") and not (wide and self.takes_wide(quantization.dtype)):
             raise NotLowered(f"an operand is {quantization.dtype}")
         # a consumer's scale counts, should it differ from the producer's
         return Integer(self.stored(call.args[0], quantization).value, self.as_stored(quantization))
 
+    def _part(self, item: relax.TupleGetItem) -> Integer:
+        split = self.resolve(item.tuple_value)
+        if operator_name(split) != "relax.split":
+            raise NotLowered("an operand is not quantized")
+        data = self.integer(split.args[0])
+        parts = self.builder.emit(rebuild_call(split, [data.value]))
+        return Integer(self.builder.emit(relax.TupleGetItem(parts, item.index)), data.quantization)
+
     def stored(self, integers: relax.Expr, quantization: Quantization) -> Integer:
         """An integer tensor of the source in the target's byte."""
         if isinstance(integers, GenericConst):
-            raise NotLowered("an operand is constant")
+            wanted, array = self.as_stored(quantization), integers.value.numpy()
+            moved = array.astype("int32") + (wanted.zero_point - quantization.zero_point)
+            return Integer(relax.const(moved.astype(wanted.dtype)), wanted)
         if integers not in self.integers:  # a parameter, or made by an operator on plain integers
             value, wanted = self.value(integers), self.as_stored(quantization)
             self.integers[integers] = Integer(self._other_sign(value, wanted.dtype), wanted)
@@ -200,7 +239,11 @@ class Walk:
         return relax.call_tir(kernel, [data, *map(relax.const, tables)], relax.TensorType(shape, dtype))
 
     def call(self, name: str, compute: Callable[..., te.Tensor], *arguments: relax.Expr) -> relax.Expr:
-        return self.builder.call_te(compute, *arguments, primfunc_name_hint=name)
+        attrs = {}
+        if self.rounding is Rounding.REFERENCE and name in ("integer_add", "integer_multiply"):
+            # long expressions in 64 bits, written out again at each use when they are fused: a chain would never end
+            attrs = {"op_pattern": _OPAQUE}
+        return self.builder.call_te(compute, *arguments, primfunc_name_hint=name, primfunc_attrs=attrs)
 
 
 def _flip(value: tirx.Expr, dtype: str) -> tirx.Expr:

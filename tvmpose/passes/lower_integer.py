@@ -13,9 +13,12 @@ from tvmpose.kernels.isa import VectorISA
 from tvmpose.kernels.requantize import Rounding
 from tvmpose.passes.constants import constant_value
 from tvmpose.passes.integer_convolutions import CONVOLUTIONS, biased_convolution, integer_convolution
-from tvmpose.passes.integer_elementwise import integer_movement, integer_product, integer_sum, requantized
-from tvmpose.passes.integer_walk import Refusal, Row, Walk, operator_name
-from tvmpose.qdq import Quantization
+from tvmpose.passes.integer_elementwise import extreme, integer_product, integer_sum, joined, moved, padded, requantized
+from tvmpose.passes.integer_pictures import integer_average_pool, integer_mean, integer_resize
+from tvmpose.passes.integer_tables import TABULATED, tabulated
+from tvmpose.passes.integer_walk import MOVEMENTS, NotLowered, Refusal, Row, Walk, operator_name
+from tvmpose.passes.verify_integer import with_refusals
+from tvmpose.qdq import Quantization, is_quantized
 
 
 class LowerInteger:
@@ -26,21 +29,16 @@ class LowerInteger:
         self.refusals: list[Refusal] = []
 
     def __call__(self, mod: IRModule) -> IRModule:
-        if not _is_quantized(mod["main"]):
+        if not is_quantized(mod["main"]):
             return mod
         walk = Walk(mod["main"], self.isa, self.rounding, _ROWS)
         lowered = walk.run()
         self.refusals = walk.refusals
+        lowered = with_refusals(lowered, walk.refusals)
         for name, function in mod.functions_items():
             if name.name_hint != "main":
                 lowered.update_func(name, function)
         return lowered
-
-
-def _is_quantized(function: relax.Function) -> bool:
-    return any(
-        operator_name(binding.value) == "relax.quantize" for block in function.body.blocks for binding in block.bindings
-    )
 
 
 def _add(walk: Walk, call: relax.Call, target: Quantization, output: Output) -> relax.Expr:
@@ -51,14 +49,36 @@ def _add(walk: Walk, call: relax.Call, target: Quantization, output: Output) -> 
     return integer_sum(walk, call, target, output)
 
 
+def _or_table(row: Row) -> Row:
+    """A row for two tensors, that serves for one and constants as well."""
+
+    def lower(walk: Walk, call: relax.Call, target: Quantization, output: Output) -> relax.Expr:
+        try:
+            return row(walk, call, target, output)
+        except NotLowered as reason:
+            try:
+                return tabulated(walk, call, target, output)
+            except NotLowered:
+                raise reason from None
+
+    return lower
+
+
 _ROWS: dict[str, Row] = {
+    **dict.fromkeys(TABULATED, tabulated),
+    **dict.fromkeys(MOVEMENTS, moved),
     **dict.fromkeys(CONVOLUTIONS, integer_convolution),
-    "relax.add": _add,
-    "relax.subtract": integer_sum,
-    "relax.multiply": integer_product,
+    "": requantized,  # a part of a split tensor
+    "relax.add": _or_table(_add),
+    "relax.concat": joined,
     "relax.dequantize": requantized,
-    **{
-        f"relax.{name}": integer_movement
-        for name in "reshape permute_dims strided_slice concat nn.pad nn.max_pool2d squeeze expand_dims".split()
-    },
+    "relax.image.resize2d": integer_resize,
+    "relax.maximum": _or_table(extreme),
+    "relax.mean": integer_mean,
+    "relax.minimum": _or_table(extreme),
+    "relax.multiply": _or_table(integer_product),
+    "relax.nn.avg_pool2d": integer_average_pool,
+    "relax.nn.pad": padded,
+    "relax.stack": joined,
+    "relax.subtract": _or_table(integer_sum),
 }

@@ -19,6 +19,7 @@ from tvmpose.passes.legalize import legalize
 from tvmpose.passes.lower_convolution import LowerConvolution
 from tvmpose.passes.lower_integer import LowerInteger
 from tvmpose.passes.schedule_kernels import ScheduleKernels
+from tvmpose.passes.verify_integer import refusals_of, verify_integer
 
 Phase = tuple[str, list[tvm.ir.transform.Pass]]
 
@@ -65,11 +66,16 @@ def run_pipeline(
 
     on_phase(name, module) is called after each phase, for progress and dumps.
     """
+    lowered = None
     with target, tvm.transform.PassContext(opt_level=3):
         for name, passes in phases(target, rounding):
             mod = tvm.transform.Sequential(passes)(mod)
+            if name == "integers" and refusals_of(mod) is not None:
+                lowered = mod
             if on_phase:
                 on_phase(name, mod)
+    if lowered is not None:
+        verify_integer(lowered, mod)
     return mod
 
 

@@ -14,7 +14,7 @@ typedef struct {
   uint32_t leaf, subleaf, reg, position, state;
 } cpu_probe;
 #define X86(leaf, subleaf, reg, position, state) {leaf, subleaf, REG_##reg, position, STATE_##state}
-#define ARM64(word, position) {0, 0, 0, 0, 0}
+#define ARM(word64, position64, word32, position32, apple) {0, 0, 0, 0, 0}
 
 static uint32_t saved_state(void) {
   uint32_t a, b, c, d;
@@ -40,16 +40,37 @@ static bool cpu_has(const cpu_probe *probe) {
   return probe->state != STATE_AMX || amx_permitted();
 }
 
-#elif defined(__aarch64__) && defined(__linux__)
+#elif (defined(__aarch64__) || defined(__arm__)) && defined(__linux__)
 #include <sys/auxv.h>
+
+enum { WORD_NONE = 0, WORD_HWCAP = AT_HWCAP, WORD_HWCAP2 = AT_HWCAP2 };
 
 typedef struct {
   unsigned long word, position;
 } cpu_probe;
 #define X86(leaf, subleaf, reg, position, state) {0, 0}
-#define ARM64(word, position) {AT_##word, position}
+#ifdef __aarch64__
+#define ARM(word64, position64, word32, position32, apple) {WORD_##word64, position64}
+#else
+#define ARM(word64, position64, word32, position32, apple) {WORD_##word32, position32}
+#endif
 
 static bool cpu_has(const cpu_probe *probe) { return probe->word && getauxval(probe->word) >> probe->position & 1; }
+
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+
+typedef struct {
+  const char *name;
+} cpu_probe;
+#define X86(leaf, subleaf, reg, position, state) {""}
+#define ARM(word64, position64, word32, position32, apple) {apple}
+
+static bool cpu_has(const cpu_probe *probe) {
+  int value = 0;
+  size_t size = sizeof value;
+  return probe->name[0] && sysctlbyname(probe->name, &value, &size, NULL, 0) == 0 && value;
+}
 
 #else /* a target whose features we cannot ask for: its models must not need any */
 
@@ -57,7 +78,7 @@ typedef struct {
   int unused;
 } cpu_probe;
 #define X86(leaf, subleaf, reg, position, state) {0}
-#define ARM64(word, position) {0}
+#define ARM(word64, position64, word32, position32, apple) {0}
 
 static bool cpu_has(const cpu_probe *probe) { return (void)probe, false; }
 

@@ -4,7 +4,8 @@
  * mask tvmpose_model.cpu_features. A bit keeps its meaning for ever; new features are appended with new bits.
  *
  *   X86(leaf, subleaf, register, position, state)  cpuid, and the register state the operating system must save for it
- *   ARM64(word, position)                          getauxval(AT_HWCAP or AT_HWCAP2)
+ *   ARM(word, position, word, position, name)      getauxval(AT_HWCAP or AT_HWCAP2) of a 64-bit process, of a 32-bit one
+ *                                                  (NONE: cannot be asked), Apple's sysctl ("": they have none)
  *
  * Include with TVMPOSE_CPU_FEATURE defined; it is undefined at the end. */
 TVMPOSE_CPU_FEATURE(0, "sse3", X86(1, 0, ECX, 0, NONE))
@@ -40,15 +41,15 @@ TVMPOSE_CPU_FEATURE(29, "avx512fp16", X86(7, 0, EDX, 23, AVX512))
 TVMPOSE_CPU_FEATURE(30, "amx-tile", X86(7, 0, EDX, 24, AMX))
 TVMPOSE_CPU_FEATURE(31, "amx-int8", X86(7, 0, EDX, 25, AMX))
 TVMPOSE_CPU_FEATURE(32, "amx-bf16", X86(7, 0, EDX, 22, AMX))
-TVMPOSE_CPU_FEATURE(40, "neon", ARM64(HWCAP, 1))
-TVMPOSE_CPU_FEATURE(41, "crc", ARM64(HWCAP, 7))
-TVMPOSE_CPU_FEATURE(42, "lse", ARM64(HWCAP, 8))
-TVMPOSE_CPU_FEATURE(43, "fullfp16", ARM64(HWCAP, 10))
-TVMPOSE_CPU_FEATURE(44, "rdm", ARM64(HWCAP, 12))
-TVMPOSE_CPU_FEATURE(45, "dotprod", ARM64(HWCAP, 20))
-TVMPOSE_CPU_FEATURE(46, "sve", ARM64(HWCAP, 22))
-TVMPOSE_CPU_FEATURE(47, "fp16fml", ARM64(HWCAP, 23))
-TVMPOSE_CPU_FEATURE(48, "sve2", ARM64(HWCAP2, 1))
-TVMPOSE_CPU_FEATURE(49, "i8mm", ARM64(HWCAP2, 13))
-TVMPOSE_CPU_FEATURE(50, "bf16", ARM64(HWCAP2, 14))
+TVMPOSE_CPU_FEATURE(40, "neon", ARM(HWCAP, 1, HWCAP, 12, "hw.optional.AdvSIMD"))
+TVMPOSE_CPU_FEATURE(41, "crc", ARM(HWCAP, 7, HWCAP2, 4, "hw.optional.armv8_crc32"))
+TVMPOSE_CPU_FEATURE(42, "lse", ARM(HWCAP, 8, NONE, 0, "hw.optional.arm.FEAT_LSE"))
+TVMPOSE_CPU_FEATURE(43, "fullfp16", ARM(HWCAP, 10, HWCAP, 23, "hw.optional.arm.FEAT_FP16"))
+TVMPOSE_CPU_FEATURE(44, "rdm", ARM(HWCAP, 12, NONE, 0, "hw.optional.arm.FEAT_RDM"))
+TVMPOSE_CPU_FEATURE(45, "dotprod", ARM(HWCAP, 20, HWCAP, 24, "hw.optional.arm.FEAT_DotProd"))
+TVMPOSE_CPU_FEATURE(46, "sve", ARM(HWCAP, 22, NONE, 0, ""))
+TVMPOSE_CPU_FEATURE(47, "fp16fml", ARM(HWCAP, 23, HWCAP, 25, "hw.optional.arm.FEAT_FHM"))
+TVMPOSE_CPU_FEATURE(48, "sve2", ARM(HWCAP2, 1, NONE, 0, ""))
+TVMPOSE_CPU_FEATURE(49, "i8mm", ARM(HWCAP2, 13, HWCAP, 27, "hw.optional.arm.FEAT_I8MM"))
+TVMPOSE_CPU_FEATURE(50, "bf16", ARM(HWCAP2, 14, HWCAP, 26, "hw.optional.arm.FEAT_BF16"))
 #undef TVMPOSE_CPU_FEATURE

@@ -9,7 +9,9 @@
  * sequentially consistent (the default of the operations below), so at least one of the two sees the other. */
 #include <pthread.h>
 #include <sched.h>
+#ifndef __wasi__
 #include <signal.h>
+#endif
 #include <stdatomic.h>
 #include <time.h>
 #include <unistd.h>
@@ -164,6 +166,9 @@ static void *worker_main(void *argument) {
   return NULL;
 }
 
+#ifdef __wasi__ /* neither threads nor signals */
+static bool start_workers(pool *p) { return (void)worker_main, p->num_workers == 1; }
+#else
 /* Workers take no signals: those belong to the program's own threads. */
 static bool start_workers(pool *p) {
   sigset_t all, before;
@@ -178,6 +183,7 @@ static bool start_workers(pool *p) {
   pthread_attr_destroy(&attributes);
   return p->num_started == p->num_workers - 1;
 }
+#endif
 
 /* Stops and joins the workers and frees the pool; no launch may be under way. */
 static void close_pool(pool *p) {

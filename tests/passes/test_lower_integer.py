@@ -1,0 +1,301 @@
+"""QDQ islands as integer kernels: every operator against LiteRT's, and convolutions of any kind against NumPy int64."""
+
+import warnings
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tvm import relax
+from tvm.ir import IRModule
+
+from tests.frontend.test_tflite_quantized import TABLES, Input, written
+from tests.frontend.tflite_builder import TFLiteBuilder
+from tests.frontend.tflite_cases import add_case
+from tests.integer_judge import requantized
+from tests.native import compile_module, network, run_library, run_pipelined
+from tvmpose.baselines.litert import KERNELS
+from tvmpose.frontend.tflite import load
+from tvmpose.kernels.integer import Output
+from tvmpose.kernels.isa import vector_isa
+from tvmpose.kernels.requantize import Requantize, Rounding
+from tvmpose.passes.lower_integer import LowerInteger
+from tvmpose.passes.pipeline import run_pipeline
+from tvmpose.passes.verify_integer import refusals_of
+from tvmpose.qdq import Quantization, dequantize, per_tensor, quantize
+from tvmpose.targets import Target, host_target, load_target, needed_features
+
+RESOLVERS = {Rounding.REFERENCE: "reference", Rounding.XNNPACK: "default"}
+# Their sources' integer arithmetic is not rebuilt: they are within a step. The others are equal.
+WITHIN_A_STEP = {"DEQUANTIZE", "DIV", "HARD_SWISH", "L2_NORMALIZATION", "LOG_SOFTMAX", "PRELU", "SQUARED_DIFFERENCE"}
+WITHIN_A_STEP |= {"SOFTMAX", "SUM"}
+LEVELS = [load_target(name) for name in ("x86-64-v2", "x86-64-v3", "x86-64-v4")]
+TARGETS = [host_target(), *(level for level in LEVELS if needed_features(level) <= needed_features(host_target()))]
+FOREIGN = {
+    "cortex-a72": Target("cortex-a72", "no dot products", "aarch64-linux-gnu", "cortex-a72"),
+    "cortex-a76": Target("cortex-a76", "sdot", "aarch64-linux-gnu", "cortex-a76"),
+    "cortex-a7": Target("cortex-a7", "32 bits", "armv7a-linux-gnueabihf", "cortex-a7"),
+}
+
+
+@cache
+def outcomes(dtype: str, rounding: Rounding) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
+    """Of each operator of the table (ours, LiteRT's); all in one library."""
+    builder, uses = TFLiteBuilder(), [(name, use) for name, table in TABLES[dtype].items() for use in table]
+    for name, use in uses:
+        add_case(builder, name, use)
+    inputs = [operand.data() for _, use in uses for operand in use.operands if isinstance(operand, Input)]
+    folder = Path(mkdtemp())
+    path = written(folder, builder)
+    module, spec = load(path)
+    ours = run_library(compile_module(module, host_target(), folder, spec=spec, rounding=rounding), inputs)
+    judge = Interpreter(str(path), experimental_op_resolver_type=KERNELS[RESOLVERS[rounding]], num_threads=1)
+    judge.allocate_tensors()
+    for detail, array in zip(judge.get_input_details(), inputs, strict=True):
+        judge.set_tensor(detail["index"], array)
+    judge.invoke()
+    pairs = zip(ours, (judge.get_tensor(detail["index"]) for detail in judge.get_output_details()), strict=True)
+    found = defaultdict(list)
+    for name, use in uses:
+        found[name] += [next(pairs) for _ in range(use.outputs)]
+    return found
+
+
+@pytest.mark.parametrize("rounding", RESOLVERS, ids=lambda rounding: rounding.value)
+@pytest.mark.parametrize(("dtype", "name"), [(dtype, name) for dtype, table in TABLES.items() for name in table])
+def test_operator__random_integers__is_litert_s(dtype: str, name: str, rounding: Rounding):
+    in_float = name == "RESIZE_BILINEAR" and dtype == "uint8" and rounding is Rounding.REFERENCE
+    for ours, theirs in outcomes(dtype, rounding)[name]:
+        difference = np.abs(ours.astype("float64") - theirs.astype("float64"))
+        if name in WITHIN_A_STEP or in_float:
+            assert difference.max() <= 1
+        else:
+            np.testing.assert_array_equal(ours, theirs)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One quantized convolution; padding is top, left, bottom, right."""
+
+    size: tuple[int, int]
+    inputs: int
+    outputs: int
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    dilation: tuple[int, int]
+    depthwise: bool
+    dtype: str  # int8: symmetric weights, a scale for each output; uint8: the old way
+    zero_points: tuple[int, int, int]  # of data, weights (uint8 only) and result
+    activation: bool
+    seed: int
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> Problem:
+    kernel = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
+    dilation = draw(st.sampled_from([(1, 1), (1, 1), (2, 1), (1, 2)]))
+    padding = draw(st.tuples(*[st.integers(0, 2)] * 4))
+    needed = [(kernel[a] - 1) * dilation[a] + 1 - padding[a] - padding[a + 2] for a in (0, 1)]
+    size = tuple(max(1, n) + draw(st.integers(0, 13)) for n in needed)
+    depthwise, dtype = draw(st.booleans()), draw(st.sampled_from(["int8", "uint8"]))
+    inputs = draw(st.sampled_from([1, 3, 4, 7, 8, 24, 32, 48]))
+    limits = np.iinfo(dtype)
+    return Problem(
+        size,
+        inputs,
+        inputs if depthwise else draw(st.sampled_from([1, 3, 8, 17, 34, 48])),
+        kernel,
+        draw(st.sampled_from([(1, 1), (2, 2), (1, 2)])),
+        padding,
+        dilation,
+        depthwise,
+        dtype,
+        draw(st.tuples(*[st.integers(limits.min, limits.max)] * 3)),
+        draw(st.booleans()),
+        draw(st.integers(0, 2**32)),
+    )
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A problem's numbers. weight: (kh, kw, I, O), depthwise (kh, kw, C, 1)."""
+
+    data: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
+    of_data: Quantization
+    of_weight: Quantization
+    of_result: Quantization
+
+
+def quantized(problem: Problem) -> Quantized:
+    random, limits = np.random.default_rng(problem.seed), np.iinfo(problem.dtype)
+    shape = (*problem.kernel, problem.inputs, 1 if problem.depthwise else problem.outputs)
+    axis, zero_data, zero_weight, zero_result = 2 if problem.depthwise else 3, *problem.zero_points
+    low = -127 if problem.dtype == "int8" else 0
+    weight = random.integers(low, limits.max + 1, shape).astype(problem.dtype)
+    of_weight = per_tensor(0.011, zero_weight, "uint8")
+    if problem.dtype == "int8":
+        scales = random.uniform(0.002, 0.02, problem.outputs).astype("float32")
+        of_weight = Quantization(scales, np.zeros(problem.outputs, "int32"), "int8", axis)
+    terms = np.prod(shape[: 2 if problem.depthwise else 3])
+    target = np.float32(0.05 * 0.011 * 74 * 74 * np.sqrt(terms) / 50)
+    return Quantized(
+        random.integers(limits.min, limits.max + 1, (1, *problem.size, problem.inputs)).astype(problem.dtype),
+        weight,
+        random.integers(-5000, 5000, problem.outputs).astype("int32"),
+        per_tensor(0.05, zero_data, problem.dtype),
+        of_weight,
+        per_tensor(float(target), zero_result, problem.dtype),
+    )
+
+
+def convolution(problem: Problem, numbers: Quantized) -> IRModule:
+    unit = (numbers.of_data.scale * numbers.of_weight.scale).astype("float32")
+    of_bias = Quantization(unit, np.zeros(unit.shape, "int32"), "int32")
+
+    def build(x: relax.Expr) -> relax.Expr:
+        value = relax.op.nn.conv2d(
+            dequantize(x, numbers.of_data),
+            dequantize(relax.const(numbers.weight), numbers.of_weight),
+            strides=problem.strides,
+            padding=problem.padding,
+            dilation=problem.dilation,
+            groups=problem.inputs if problem.depthwise else 1,
+            data_layout="NHWC",
+            kernel_layout="HWOI" if problem.depthwise else "HWIO",
+        )
+        value = relax.op.add(value, dequantize(relax.const(numbers.bias), of_bias))
+        return quantize(relax.op.nn.relu(value) if problem.activation else value, numbers.of_result)
+
+    return normalized(network(build, numbers.data.shape, dtype=problem.dtype))
+
+
+def normalized(module: IRModule) -> IRModule:
+    return relax.transform.Normalize()(module)
+
+
+def sums(problem: Problem, numbers: Quantized) -> np.ndarray:
+    """int64 (1, OH, OW, outputs), bias included."""
+    top, left, bottom, right = problem.padding
+    (sy, sx), (dy, dx), (kh, kw) = problem.strides, problem.dilation, problem.kernel
+    data = numbers.data[0].astype("int64") - int(numbers.of_data.zero_point)
+    padded = np.pad(data, ((top, bottom), (left, right), (0, 0)))
+    zero_point = numbers.of_weight.zero_point if numbers.of_weight.scale.ndim == 0 else 0
+    weight = numbers.weight.astype("int64") - zero_point
+    height = (padded.shape[0] - (kh - 1) * dy - 1) // sy + 1
+    width = (padded.shape[1] - (kw - 1) * dx - 1) // sx + 1
+    total = np.zeros((height, width, problem.outputs), "int64") + numbers.bias
+    for i in range(kh):
+        for j in range(kw):
+            part = padded[i * dy :, j * dx :][: (height - 1) * sy + 1 : sy, : (width - 1) * sx + 1 : sx]
+            total += part * weight[i, j, :, 0] if problem.depthwise else part @ weight[i, j]
+    return total[None]
+
+
+def expected(problem: Problem, numbers: Quantized, rounding: Rounding) -> np.ndarray:
+    limits, zero_point = np.iinfo(problem.dtype), int(numbers.of_result.zero_point)
+    low = max(limits.min, zero_point) if problem.activation else limits.min
+    output = Output(problem.dtype, zero_point, low, limits.max)
+    scales = np.broadcast_to(numbers.of_weight.scale, (problem.outputs,))
+    of = Requantize.of(rounding, numbers.of_data.scale, scales, numbers.of_result.scale, output, problem.dtype)
+    return requantized(sums(problem, numbers), of.scale, rounding, output)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+@settings(max_examples=12, deadline=None)
+@given(problems(), st.sampled_from(Rounding))
+def test_convolution__any_shape_and_zero_points__is_numpy_s(target: Target, problem: Problem, rounding: Rounding):
+    numbers = quantized(problem)
+    (found,) = run_pipelined(convolution(problem, numbers), target, numbers.data, rounding=rounding)
+    np.testing.assert_array_equal(found, expected(problem, numbers, rounding))
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+@pytest.mark.parametrize("target", FOREIGN.values(), ids=lambda target: target.name)
+def test_convolution__instruction_sets_of_others__compile_to_one_kernel_of_bytes(target: Target, depthwise: bool):
+    channels = (24, 24 if depthwise else 40)
+    problem = Problem((9, 8), *channels, (3, 3), (1, 1), (1,) * 4, (1, 1), depthwise, "int8", (3, 0, -5), True, 1)
+    module = run_pipeline(convolution(problem, quantized(problem)), target.llvm())
+    kernels = [name.name_hint for name, function in module.functions_items() if name.name_hint != "main"]
+    assert [name for name in kernels if "conv2d" in name] == [("integer_depthwise_conv2d", "integer_conv2d")[not depthwise]]
+    assert set(kernels) <= {"flip_sign", "flip_sign1", *kernels[:1], "integer_conv2d", "integer_depthwise_conv2d"}
+
+
+def lowered(module: IRModule, rounding: Rounding = Rounding.XNNPACK) -> IRModule:
+    return LowerInteger(vector_isa(host_target().llvm()), rounding)(normalized(module))
+
+
+def kernel_names(module: IRModule) -> list[str]:
+    module = relax.transform.DeadCodeElimination()(module)
+    return sorted(name.name_hint.rstrip("0123456789") for name, _ in module.functions_items() if name.name_hint != "main")
+
+
+def test_pixels__normalized_to_themselves__reach_the_network_without_a_kernel():
+    """A cast, then a subtraction of 0 and a division by what the result's scale makes up for, as in MoveNet."""
+    bytes_, halves = per_tensor(1, 0, "uint8"), per_tensor(2 / 255, 0, "uint8")
+
+    def build(x: relax.Expr) -> relax.Expr:
+        pixels = quantize(relax.op.astype(x, "float32"), bytes_)
+        factor = dequantize(relax.const(np.array(255, "uint8")), per_tensor(2 / 255 / 255, 0, "uint8"))
+        return quantize(relax.op.multiply(dequantize(pixels, bytes_), factor), halves)
+
+    module = lowered(network(build, (1, 4, 4, 3), dtype="uint8"))
+    assert kernel_names(module) in ([], ["flip_sign"])
+    assert refusals_of(module) == []
+
+
+def test_dense_layer__reshaped_behind__is_an_integer_kernel():
+    problem = Problem((1, 5), 20, 7, (1, 1), (1, 1), (0,) * 4, (1, 1), False, "int8", (3, 0, -5), False, 1)
+    numbers = quantized(problem)
+    module = convolution(problem, numbers)
+    builder = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType(numbers.data.shape, "int8"))
+    (convolved,) = [b for b in module["main"].body.blocks[0].bindings if b.value.op.name == "relax.quantize"]
+    assert convolved.value.args[0] is not None
+    del builder, x
+    assert "integer_conv2d" in kernel_names(lowered(module))
+
+
+def test_refusals__operator_without_a_row__is_named_with_its_reason():
+    some = per_tensor(0.1, 3, "int8")
+
+    def build(x: relax.Expr) -> list[relax.Expr]:
+        number = dequantize(x, some)
+        return [quantize(relax.op.nn.softmax(number), some), quantize(relax.op.divide(number, relax.op.exp(number)), some)]
+
+    (refusal,) = refusals_of(lowered(network(build, (4, 9), dtype="int8")))
+    assert (refusal.operator, refusal.reason) == ("nn.softmax", "no integer kernel for it")
+
+
+def test_float_network__is_left_alone():
+    module = normalized(network(lambda x: relax.op.nn.softmax(x), (4, 9)))
+    assert lowered(module).same_as(module) or refusals_of(lowered(module)) is None
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.sampled_from(Rounding), st.integers(-128, 127), st.floats(0.004, 0.1), st.integers(0, 3))
+def test_table__chain_of_functions__is_numpy_s_nearest(rounding: Rounding, zero_point: int, scale: float, kind: int):
+    data, target = per_tensor(scale, zero_point, "int8"), per_tensor(0.01, -5, "int8")
+    chains = [
+        (relax.op.sigmoid, lambda x: 1 / (1 + np.exp(-x))),
+        (relax.op.tanh, np.tanh),
+        (lambda x: relax.op.multiply(x, relax.op.sigmoid(x)), lambda x: x / (1 + np.exp(-x))),
+        (lambda x: relax.op.sqrt(relax.op.abs(x)), lambda x: np.sqrt(np.abs(x))),
+    ]
+    ours, theirs = chains[kind]
+    integers = np.arange(-128, 128).astype("int8").reshape(1, 256)
+    module = normalized(network(lambda x: quantize(ours(dequantize(x, data)), target), (1, 256), dtype="int8"))
+    assert "integer_table" in kernel_names(lowered(module, rounding))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (found,) = run_pipelined(module, host_target(), integers, rounding=rounding)
+    exact = theirs((integers.astype("float64") - zero_point) * np.float64(np.float32(scale))) / 0.01 - 5
+    assert np.abs(found - np.clip(exact, -128, 127)).max() <= 0.501

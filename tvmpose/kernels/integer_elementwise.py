@@ -1,0 +1,135 @@
+"""Sums, products and rescalings of quantized numbers, element by element, each in the arithmetic of its source.
+
+Each function takes how its operands and its result are quantized and returns the formula of one element, bytes to byte.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from tvm import tirx
+from tvm.ir import Expr
+
+from tvmpose.kernels.integer import Output
+from tvmpose.kernels.requantize import Rounding, cut_to_range, fixed_point, fixed_point_product
+from tvmpose.qdq import Quantization
+
+_HEADROOM = 20  # bits that TensorFlow Lite's sums are scaled up by
+# XNNPACK leaves what is out of these ranges, of an input's scale in the result's, to TensorFlow Lite's own kernels.
+_XNNPACK_SUM = (2.0**-10, 2.0**8)
+_XNNPACK_PRODUCT = (2.0**-16, 2.0**8)
+_XNNPACK_RESCALE = (2.0**-8, 2.0**7)
+
+
+def sum_formula(
+    rounding: Rounding, first: Quantization, second: Quantization, target: Quantization, output: Output, sign: int
+) -> Callable[[Expr, Expr], Expr]:
+    """first + sign * second."""
+    ratios = [float(operand.scale / target.scale) for operand in (first, second)]  # float32 quotients
+    if rounding is Rounding.XNNPACK and all(_XNNPACK_SUM[0] <= ratio < _XNNPACK_SUM[1] for ratio in ratios):
+        return _xnnpack_sum(ratios, first, second, output, sign)
+    if rounding is Rounding.ORT:
+        return _float_sum(ratios, first, second, output, sign)
+    return _fixed_point_sum(first, second, target, output, sign)
+
+
+def _fixed_point_sum(
+    first: Quantization, second: Quantization, target: Quantization, output: Output, sign: int
+) -> Callable[[Expr, Expr], Expr]:
+    """As tensorflow/lite/kernels/add.cc and sub.cc: both scaled to twice the larger scale, added, scaled again."""
+    largest = 2 * max(np.float64(first.scale), np.float64(second.scale))
+    scales = [np.float64(operand.scale) / largest for operand in (first, second)]
+    last = largest / (2.0**_HEADROOM * np.float64(target.scale))
+
+    def scaled(x: Expr, operand: Quantization, scale: np.float64) -> Expr:
+        return _times((x.astype("int32") - int(operand.zero_point)) << tirx.const(_HEADROOM, "int32"), scale)
+
+    def formula(x: Expr, y: Expr) -> Expr:
+        a, b = scaled(x, first, scales[0]), scaled(y, second, scales[1])
+        return cut_to_range(_times(a + b if sign > 0 else a - b, last), output)
+
+    return formula
+
+
+def _xnnpack_sum(
+    ratios: list[float], first: Quantization, second: Quantization, output: Output, sign: int
+) -> Callable[[Expr, Expr], Expr]:
+    """As xnn_init_qs8_add_minmax_scalar_params and its kernels: 21-bit multipliers, half upwards."""
+    shift = 20 - (int(np.frexp(max(ratios))[1]) - 1)
+    a, b = (int(np.rint(np.float32(ratio) * np.float32(2.0**shift))) for ratio in ratios)
+    b *= sign
+    bias = (1 << (shift - 1)) - a * int(first.zero_point) - b * int(second.zero_point)
+
+    def formula(x: Expr, y: Expr) -> Expr:
+        total = x.astype("int32") * a + (y.astype("int32") * b + bias)
+        return cut_to_range(total >> tirx.const(shift, "int32"), output)
+
+    return formula
+
+
+def _float_sum(
+    ratios: list[float], first: Quantization, second: Quantization, output: Output, sign: int
+) -> Callable[[Expr, Expr], Expr]:
+    offset = -ratios[0] * int(first.zero_point) - sign * ratios[1] * int(second.zero_point)
+
+    def formula(x: Expr, y: Expr) -> Expr:
+        number = x.astype("float32") * ratios[0] + (y.astype("float32") * (sign * ratios[1]) + offset)
+        return Rounding.ORT.nearest(number, output)
+
+    return formula
+
+
+def product_formula(
+    rounding: Rounding, first: Quantization, second: Quantization, target: Quantization, output: Output
+) -> Callable[[Expr, Expr], Expr]:
+    scale = first.scale * second.scale / target.scale  # in float32, also where it is made fixed point
+    in_float = rounding is Rounding.ORT or (
+        rounding is Rounding.XNNPACK and _XNNPACK_PRODUCT[0] <= scale < _XNNPACK_PRODUCT[1]
+    )
+
+    def formula(x: Expr, y: Expr) -> Expr:
+        whole = (x.astype("int32") - int(first.zero_point)) * (y.astype("int32") - int(second.zero_point))
+        if in_float:
+            return rounding.nearest(whole.astype("float32") * tirx.const(float(scale), "float32"), output)
+        return cut_to_range(_times(whole, np.float64(scale)), output)
+
+    return formula
+
+
+def rescale_formula(
+    rounding: Rounding, data: Quantization, target: Quantization, output: Output
+) -> Callable[[Expr], Expr]:
+    """The same number with another scale and zero point."""
+    scale = np.float64(data.scale) / np.float64(target.scale)
+    if data.scale == target.scale:
+        return lambda x: cut_to_range(x.astype("int32") - int(data.zero_point), output)
+    if rounding is Rounding.ORT:
+        ratio = float(data.scale / target.scale)
+        return lambda x: rounding.nearest((x.astype("float32") - float(data.zero_point)) * ratio, output)
+    if rounding is Rounding.XNNPACK and output.is_whole and _XNNPACK_RESCALE[0] <= scale <= _XNNPACK_RESCALE[1]:
+        # as xnn_init_qs8_cvt_scalar_params: 8 bits behind the point, half upwards
+        multiplier = int(np.rint(np.float32(256) * (data.scale / target.scale)))
+        bias = 0x80 - multiplier * int(data.zero_point)
+        return lambda x: cut_to_range((x.astype("int32") * multiplier + bias) >> tirx.const(8, "int32"), output)
+    return lambda x: cut_to_range(_times(x.astype("int32") - int(data.zero_point), scale), output)
+
+
+def mean_formula(
+    rounding: Rounding, data: Quantization, target: Quantization, output: Output, count: int
+) -> Callable[[Expr], Expr]:
+    """Of the int32 sum of `count` integers."""
+    offset = count * int(data.zero_point)
+    if rounding is not Rounding.REFERENCE:
+        scale = float(data.scale / (target.scale * np.float32(count)))
+        return lambda total: rounding.nearest((total - offset).astype("float32") * scale, output)
+    # as tensorflow/lite/kernels/internal/reference/reduce.h: the count is divided out of the multiplier
+    multiplier, shift = (int(n) for n in fixed_point(np.float64(data.scale) / np.float64(target.scale)))
+    room = min(count.bit_length() - 1, 32, 31 + shift)
+    fixed = ((multiplier << room) // count, shift - room)
+    factors = [tirx.const(n, "int32") for n in fixed]
+    return lambda total: cut_to_range(fixed_point_product(total - offset, *factors), output)
+
+
+def _times(value: Expr, scale: np.float64) -> Expr:
+    """int32 times a scale in fixed point."""
+    multiplier, shift = (tirx.const(int(n), "int32") for n in fixed_point(np.asarray(scale)))
+    return fixed_point_product(value, multiplier, shift)

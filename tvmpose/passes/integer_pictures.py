@@ -1,0 +1,80 @@
+"""Rows of the integer table for what works on pictures as wholes: resizing, pooling, means."""
+
+import numpy as np
+from tvm import relax, te, topi
+
+from tvmpose.kernels.integer import Output
+from tvmpose.kernels.integer_elementwise import mean_formula
+from tvmpose.kernels.integer_pool import integer_average_pool2d
+from tvmpose.kernels.integer_resize import MODES, integer_places, integer_resize_bilinear
+from tvmpose.kernels.requantize import Rounding
+from tvmpose.passes.integer_elementwise import in_units_of
+from tvmpose.passes.integer_walk import Integer, NotLowered, Walk, operator_name
+from tvmpose.passes.rebuild_call import rebuild_call
+from tvmpose.qdq import Quantization, quantization_of
+
+
+def integer_resize(walk: Walk, call: relax.Call, target: Quantization, output: Output) -> relax.Expr:
+    data, mode = walk.integer(call.args[0]), str(call.attrs.coordinate_transformation_mode)
+    if call.attrs.layout != "NHWC":
+        raise NotLowered(f"its layout is {call.attrs.layout}")
+    if call.attrs.method == "nearest_neighbor":
+        resized = rebuild_call(call, [data.value, *call.args[1:]])
+        return in_units_of(walk, Integer(walk.builder.emit(resized), data.quantization), target, output)
+    if call.attrs.method != "linear" or mode not in MODES or int(call.ty.shape[0]) != 1:
+        raise NotLowered(f"its method is {call.attrs.method}, {mode}")
+    shift, dtype = _shift(walk, call.args[0], data)
+    if walk.rounding is Rounding.REFERENCE and dtype != "int8":
+        raise NotLowered("the source resizes it in float")
+    sizes = [(int(data.value.ty.shape[axis]), int(call.ty.shape[axis])) for axis in (1, 2)]
+    tables = [relax.const(t) for size in sizes for t in integer_places(*size, mode, walk.rounding)]
+
+    def compute(x: te.Tensor, *places: te.Tensor) -> te.Tensor:
+        top, bottom, down, left, right, across = places
+        return integer_resize_bilinear(x, top, bottom, down, left, right, across, walk.rounding, shift)
+
+    resized = walk.builder.emit(walk.call("integer_resize_bilinear", compute, data.value, *tables))
+    return in_units_of(walk, Integer(resized, data.quantization), target, output)
+
+
+def integer_average_pool(walk: Walk, call: relax.Call, target: Quantization, output: Output) -> relax.Expr:
+    """In the units of its input, as TensorFlow Lite's."""
+    data, attrs = walk.integer(call.args[0]), call.attrs
+    if attrs.layout != "NHWC" or attrs.count_include_pad or any(int(n) != 1 for n in attrs.dilation):
+        raise NotLowered("its layout, padding or dilation")
+    shift, _ = _shift(walk, call.args[0], data)
+    kernel, strides = ((int(a), int(b)) for a, b in (attrs.pool_size, attrs.strides))
+    top, left, *_ = (int(n) for n in attrs.padding)
+    size = (int(call.ty.shape[1]), int(call.ty.shape[2]))
+
+    def compute(x: te.Tensor) -> te.Tensor:
+        return integer_average_pool2d(x, kernel, strides, (top, left), size, shift)
+
+    pooled = walk.builder.emit(walk.call("integer_average_pool", compute, data.value))
+    return in_units_of(walk, Integer(pooled, data.quantization), target, output)
+
+
+def integer_mean(walk: Walk, call: relax.Call, target: Quantization, output: Output) -> relax.Expr:
+    data = walk.integer(call.args[0])
+    rank = len(data.value.ty.shape)
+    axes = sorted(int(axis) % rank for axis in call.attrs.axis or range(rank))
+    formula = mean_formula(walk.rounding, data.quantization, target, output, int(np.prod(_extents(data, axes))))
+    shape = tuple(int(n) for n in call.ty.shape)
+
+    def compute(x: te.Tensor) -> te.Tensor:
+        sums = topi.sum(te.compute(x.shape, lambda *i: x[i].astype("int32"), name="widen"), axes, call.attrs.keepdims)
+        return te.compute(shape, lambda *i: formula(sums[i]), name="mean")
+
+    return walk.call("integer_mean", compute, data.value)
+
+
+def _extents(data: Integer, axes: list[int]) -> list[int]:
+    return [int(data.value.ty.shape[axis]) for axis in axes]
+
+
+def _shift(walk: Walk, operand: relax.Expr, data: Integer) -> tuple[int, str]:
+    """What the stored bytes are above those of the source, and the source's dtype."""
+    definition = walk.resolve(operand)
+    source = quantization_of(definition) if operator_name(definition) == "relax.dequantize" else None
+    source = source or data.quantization
+    return data.zero_point - int(source.zero_point), source.dtype
