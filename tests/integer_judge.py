@@ -39,7 +39,8 @@ def requantized(sums: np.ndarray, scales: np.ndarray, rounding: Rounding, output
     """
     if rounding is Rounding.REFERENCE:
         pairs = [quantized_multiplier(float(scale)) for scale in scales]
-        flat = [[multiplied(int(v), *pair) for v, pair in zip(row, pairs)] for row in sums.reshape(-1, len(scales))]
+        rows = sums.reshape(-1, len(scales))
+        flat = [[multiplied(int(v), *pair) for v, pair in zip(row, pairs, strict=True)] for row in rows]
         whole = np.array(flat, "int64").reshape(sums.shape)
     else:
         whole = np.rint(sums.astype("float32") * scales.astype("float32")).astype("float64")

@@ -34,7 +34,7 @@ class Emulated:
     command: tuple[str, ...]
 
 
-# No 32- or 64-bit ARM glibc is here to run with: the archives of those targets are linked with musl instead, whose types
+# There is no ARM glibc and no bionic here to run with: the archives of those targets are linked with musl, whose types
 # are as large. The libraries themselves are checked by the compiler.
 MACHINES = [
     Emulated("raspberry-pi-4", "aarch64-linux-musl", ("qemu-aarch64", "-cpu", "cortex-a72")),

@@ -96,16 +96,16 @@ def test_posenet__whole__outputs_are_the_same_resolver_s(count: int, rounding: R
     assert np.mean(apart == 0) >= 0.99  # one odd value grows to many: XNNPACK and reference differ by 93 steps
 
 
-@slow
 @both_roundings
-def test_movenet__whole__sure_keypoints_within_half_a_pixel_of_the_same_resolver_s(rounding: Rounding):
+@pytest.mark.parametrize("count", [pytest.param(100, marks=slow)])
+def test_movenet__whole__sure_keypoints_are_the_same_resolver_s(count: int, rounding: Rounding):
     judge, network = open_model(MOVENET, threads=2, kernels=RESOLVERS[rounding]), library(MOVENET, rounding)
     distances = []
-    for photo in photos(100, 192, 192):
+    for photo in photos(count, 192, 192):
         (expected,), (found,) = judge.run([photo]), network.run_tensors([photo])
         sure = expected[0, 0, :, 2] >= 0.3
         distances.append(np.linalg.norm((found - expected)[0, 0, sure, :2] * 192, axis=-1))
     apart = np.concatenate(distances)
     print(f"movenet, {rounding.value}: median {np.median(apart):.3f} px, p95 {np.percentile(apart, 95):.3f} px")
     assert apart.size > 500
-    assert np.median(apart) <= 0.5
+    assert np.percentile(apart, 95) <= 0.5

@@ -14,6 +14,7 @@ from tvmpose.errors import InputError, ModelError, SetupError
 from tvmpose.extras import require
 from tvmpose.frontend.source import FORMATS, Source
 from tvmpose.pose.skeletons import SKELETONS
+from tvmpose.quantize.request import Quantized, Request
 from tvmpose.selection import PartialJudge, parse, select
 from tvmpose.self_check import self_check
 from tvmpose.targets import Target, host_target, needed_features
@@ -48,6 +49,7 @@ class Options:
     outputs: str | None = None  # see selection.select, as of the next
     keypoints: tuple[int, ...] | None = None
     rounding: "Rounding | None" = None  # of a quantized model; None: its format's default
+    quantization: Request | None = None  # of a float model
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def resolve(
     outputs: str | None = None,
     keypoints: str | None = None,
     rounding: str | None = None,
+    quantization: Request | None = None,
 ) -> Options:
     """Find the model file and its card: a card's name, or a file whose card is named, known by its hash, or absent.
 
@@ -106,6 +109,7 @@ def resolve(
         outputs,
         kept,
         _rounding(rounding),
+        quantization,
     )
 
 
@@ -126,12 +130,17 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
         _make_dump(options.dump / "build")
     pictures = _pictures(options) if options.verify else []
     module, spec = options.source.load()
-    rounding = _rounding_of(options, module)
-    judge = options.source.judge(rounding=rounding and rounding.value) if options.verify else None
+    source_rounding = rounding = _rounding_of(options, module)
     quantized = f"; quantized, rounding as {rounding.value}" if rounding else ""
     progress("import", f"{options.source.format}, {len(spec.inputs)} in, {len(spec.outputs)} out{quantized}")
     if options.card:
         check_card(spec, options.card)
+    done = None
+    if options.quantization:
+        source = sha256_of(options.source.path)
+        module, done = options.quantization.apply(module, spec, options.card, source, progress)
+        rounding = _rounding("ort")  # float32 scales, half to even, which int16 needs
+    judge = options.source.judge(rounding=source_rounding and source_rounding.value) if options.verify else None
     if options.outputs is not None or options.keypoints is not None:
         selection, whole = select(spec, options.card, options.outputs, options.keypoints), spec
         module, spec = prune(module, selection.parts), selection.spec(spec)
@@ -163,13 +172,12 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
             if rounding and options.card:
                 pictures = [(name, gate.at_network_size(options.card, picture)) for name, picture in pictures]
             with open_library(judged.path, options.name) as pose:
-                findings = _verify(
-                    options, pose, judge, spec, pictures, rounding, output_steps(module["main"]) if rounding else None
-                )
+                steps = output_steps(module["main"]) if source_rounding else None
+                findings = _verify(options, pose, judge, spec, pictures, rounding, steps)
                 sample = self_check(options.card, judge, pose if rounding else None, spec, pictures)
             progress("verify", _summary(findings))
             verification = bundle.Verification("verified" if runs_here else "host-equivalent only", **vars(findings))
-        manifest = _write(options, library, spec, verification, sample, rounding)
+        manifest = _write(options, library, spec, verification, sample, rounding, done)
     return Report(manifest, library, findings)
 
 
@@ -236,6 +244,10 @@ def _verify(
     from tvmpose.divergence import first_divergence
 
     findings = gate.compare(pose, judge, options.card, spec.inputs[0], pictures, steps)
+    if options.quantization:
+        if not options.quantization.accept_loss:
+            gate.require_accuracy(findings, options.card)
+        return findings
 
     def diverging() -> Iterator[str]:
         tensor = gate.expect(judge, options.card, spec.inputs[0], pictures[0][1]).input
@@ -253,6 +265,8 @@ def _summary(findings: gate.Findings) -> str:
     if not findings.joints:
         return f"{findings.samples} samples against {findings.judge}: {tensors}"
     distances = f"median {findings.median_px:.4f} px, p95 {findings.p95_px:.4f} px, at most {findings.max_px:.4f} px"
+    if findings.similarity is not None:
+        distances += f", OKS {findings.similarity:.4f}"
     return f"{findings.samples} samples, {findings.joints} joints against {findings.judge}: {distances}, {tensors}"
 
 
@@ -263,6 +277,7 @@ def _write(
     verification: bundle.Verification,
     sample: bytes | None,
     rounding: "Rounding | None",
+    quantized: Quantized | None,
 ) -> bundle.Manifest:
     target, card = options.target, options.card
     manifest = bundle.Manifest(
@@ -279,6 +294,7 @@ def _write(
         tools=library.tools,
         verification=verification,
         rounding=rounding and rounding.value,
+        quantized=quantized,
         steps=library.steps,
     )
     contents: dict[str, bundle.Content] = {library.path.name: library.path}

@@ -19,6 +19,7 @@ from tvmpose.errors import InputError, VerifyError
 from tvmpose.extras import require
 from tvmpose.modelspec import TensorSpec
 from tvmpose.pose import reference
+from tvmpose.pose.similarity import keypoint_similarity
 
 if TYPE_CHECKING:
     from tvmpose.baselines.judge import Judge
@@ -30,6 +31,9 @@ SURE_SCORE = 0.3  # joints below it are not compared: where the source model gue
 TENSOR_LIMIT = 1e-3  # of each output's maximum, for a model without a card
 QUANTIZED_MEDIAN_PX = 0.5
 QUANTIZED_P95_PX = 8.0  # what LiteRT's reference and default kernels differ by on photos of COCO (MoveNet int8)
+LOSSY_MEDIAN_PX = 2.0  # of a model that we have quantized, against its float source, as are the next
+LOSSY_SIMILARITY = 0.9
+LOSSY_TENSOR_LIMIT = 0.25  # of each output's maximum, without a card
 QUANTIZED_SHARE = 0.99  # of the values of each output, without a card: not more than a step off
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
@@ -47,6 +51,7 @@ class Findings:
     tensors_max_relative: float
     tensors_max_steps: float | None = None  # of quantized networks, as is the next
     tensors_within_step: float | None = None  # share of the values, of the output with the smallest
+    similarity: float | None = None  # object keypoint similarity (OKS), the samples' mean; None without a card
 
 
 @dataclass(frozen=True)
@@ -167,6 +172,7 @@ def compare(
     distances: list[np.ndarray] = []
     relative: list[float] = []
     apart: list[list[np.ndarray]] = []  # in steps: of each picture, of each output
+    alike: list[float] = []
     for _, picture in pictures:
         expected = expect(judge, card, spec, picture)
         tensors = pose.run_tensors([expected.input])
@@ -178,6 +184,9 @@ def compare(
             sure = expected.keypoints[:, 2] >= SURE_SCORE
             offsets = found[sure, :2] - expected.keypoints[sure, :2]
             distances.append(np.hypot(*offsets.T) / expected.pixels_per_input_pixel)
+            if card and sure.any():
+                names = [name for name, is_sure in zip(card.keypoints.keypoints, sure, strict=True) if is_sure]
+                alike.append(keypoint_similarity(found[sure], expected.keypoints[sure], names))
     joints = np.concatenate(distances) if distances else np.zeros(0)
     if card and not joints.size:
         what = ", ".join(card.keypoints.keypoints) if card.kept else "people"
@@ -186,6 +195,7 @@ def compare(
         )
     median, p95, worst = np.percentile(joints, (50, 95, 100)).tolist() if joints.size else (0.0, 0.0, 0.0)
     findings = Findings(judge.name, len(pictures), joints.size, median, p95, worst, float(np.max(relative)))  # or NaN
+    findings = replace(findings, similarity=float(np.mean(alike)) if alike else None)
     if steps is None:
         return findings
     outputs = [np.concatenate([each.ravel() for each in output]) for output in zip(*apart, strict=True)]
@@ -212,6 +222,30 @@ def require_agreement(findings: Findings, card: "Card | None", diverging: "Itera
         raise VerifyError(
             f"the library disagrees with {findings.judge}: {what}; {next(diverging)}; --no-verify to keep it"
         )
+
+
+def require_accuracy(findings: Findings, card: "Card | None") -> None:
+    """The same for a model that we have quantized, against its float source; its outputs may differ as bytes do.
+
+    Raises VerifyError.
+    """
+    median, similarity = findings.median_px, findings.similarity
+    if card is None:
+        if findings.tensors_max_relative <= LOSSY_TENSOR_LIMIT:
+            return
+        share = f"{findings.tensors_max_relative:.2g} of their maximum (limit {LOSSY_TENSOR_LIMIT:g})"
+        what = f"its outputs differ by {share}"
+    elif similarity is not None and median <= LOSSY_MEDIAN_PX and similarity >= LOSSY_SIMILARITY:
+        return
+    else:
+        what = (
+            f"half of its keypoints differ by {median:.2f} input pixels (limit {LOSSY_MEDIAN_PX:g}), "
+            f"OKS {similarity:.3f} (limit {LOSSY_SIMILARITY:g})"
+        )
+    raise VerifyError(
+        f"quantizing costs too much against {findings.judge}: {what}; a smaller --budget or another --recipe helps, "
+        "--accept-accuracy-loss keeps it"
+    )
 
 
 def _disagreement(findings: Findings, card: "Card | None") -> str | None:

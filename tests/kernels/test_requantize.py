@@ -33,9 +33,7 @@ def outputs(draw: st.DrawFn) -> Output:
     dtype = draw(st.sampled_from(["int8", "uint8"]))
     limits = np.iinfo(dtype)
     low = draw(st.integers(limits.min, limits.max - 1))
-    return Output(
-        dtype, draw(st.integers(limits.min, limits.max)), low, draw(st.integers(low + 1, limits.max))
-    )
+    return Output(dtype, draw(st.integers(limits.min, limits.max)), low, draw(st.integers(low + 1, limits.max)))
 
 
 @given(st.floats(2.0**-40, 2.0**8))

@@ -2,7 +2,15 @@
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tvmpose.cli.quantize import add_calibration
+from tvmpose.errors import InputError
+
+if TYPE_CHECKING:
+    from tvmpose.quantize.request import Request
 
 
 def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -34,6 +42,16 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         help="whose arithmetic a quantized model is computed in: reference, xnnpack or ort (default: xnnpack for a "
         ".tflite, ort for the others)",
     )
+    parser.add_argument(
+        "--precision", choices=["int8"], help="quantize a float model: needs --calibrate (default: as the model has it)"
+    )
+    parser.add_argument(
+        "--quantization", type=Path, metavar="FILE", help="or as `tvmpose quantize` chose for this very model"
+    )
+    add_calibration(parser, required=False)
+    parser.add_argument(
+        "--accept-accuracy-loss", action="store_true", help="write the bundle however far quantizing moves keypoints"
+    )
     parser.add_argument("--samples", type=Path, metavar="DIR", help="photos to verify with (default: the sample photo)")
     parser.add_argument(
         "--no-verify", action="store_true", help="do not compare with the source model; the manifest says so"
@@ -56,6 +74,23 @@ def _guard_bytes(text: str) -> int:
     if not 0 <= int(text) <= 1 << 20:
         raise argparse.ArgumentTypeError(f"{text}: must be 0 to {1 << 20}")
     return int(text)
+
+
+def _quantization(args: argparse.Namespace, has_card: bool) -> "Request | None":
+    from tvmpose.quantize.request import Request, calibration_of
+
+    if args.quantization and args.precision:
+        raise InputError("--quantization FILE has been calibrated: without --precision and --calibrate")
+    if args.quantization:
+        return Request(choices=args.quantization, accept_loss=args.accept_accuracy_loss)
+    if not args.precision:
+        if args.calibrate or args.boxes or args.recipe or args.budget:
+            raise InputError("--calibrate and its like quantize a model: add --precision int8")
+        return None
+    if not args.calibrate:
+        raise InputError("--precision int8: needs pictures to calibrate on: --calibrate DIR")
+    calibration = calibration_of(args.calibrate, args.boxes, args.recipe, args.budget, has_card)
+    return Request(calibration=calibration, accept_loss=args.accept_accuracy_loss)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -82,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
         keypoints=args.keypoints,
         rounding=args.rounding,
     )
+    options = replace(options, quantization=_quantization(args, options.card is not None))
     target = options.target
     rows = {
         "model": f"{options.source.path} ({options.source.format})",
@@ -93,6 +129,8 @@ def run(args: argparse.Namespace) -> int:
     kept = [f"outputs {options.outputs}"] if options.outputs is not None else []
     if options.card and options.keypoints is not None:
         kept.append(f"keypoints {', '.join(options.card.keypoints.subset(options.keypoints).keypoints)}")
+    if options.quantization:
+        rows["int8"] = f"as {args.quantization}" if args.quantization else f"calibrated on {args.calibrate}"
     if kept:
         rows["keep"] = "; ".join(kept)
     for key, value in rows.items():

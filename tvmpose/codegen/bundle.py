@@ -23,6 +23,7 @@ import numpy as np
 
 from tvmpose.errors import InputError, SetupError
 from tvmpose.modelspec import TensorSpec
+from tvmpose.quantize.request import Quantized
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -102,6 +103,7 @@ class Verification:
     tensors_max_relative: float | None = None
     tensors_max_steps: float | None = None  # of a quantized model, as is the next
     tensors_within_step: float | None = None
+    similarity: float | None = None  # object keypoint similarity (OKS)
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ class Manifest:
     tools: Mapping[str, str]  # what built it: name and version
     verification: Verification
     rounding: str | None = None  # of a quantized model: a Rounding's name
+    quantized: Quantized | None = None  # by us, from a float model
     check: Check = Check()
     steps: tuple[Step, ...] = ()  # between warp and decode, in order
     created: str = ""  # UTC, ISO 8601

@@ -1,8 +1,8 @@
 """Instructions that multiply small integers and add the products into 32 bits, as tensor intrinsics.
 
 Each multiplies a few neighbouring integers of one input, the same in every lane, with as many weights of each lane's
-own. Where an instruction set has nothing for bytes, inputs are widened to 16 bits when they are padded, and weights when
-they are loaded.
+own. Where an instruction set has nothing for bytes, inputs are widened to 16 bits when they are padded, and weights
+when they are loaded.
 """
 
 from dataclasses import dataclass

@@ -4,6 +4,7 @@ Each function takes how its operands and its result are quantized and returns th
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from tvm import tirx
@@ -119,8 +120,11 @@ def mean_formula(
     """Of the int32 sum of `count` integers."""
     offset = count * int(data.zero_point)
     if rounding is not Rounding.REFERENCE:
-        scale = float(data.scale / (target.scale * np.float32(count)))
-        return lambda total: rounding.nearest((total - offset).astype("float32") * scale, output)
+        scale = float(data.scale / target.scale / np.float32(count))
+        # XNNPACK adds the zero point before it rounds: an odd one turns ties to the other side
+        before = output.zero_point if rounding is Rounding.XNNPACK else 0
+        rest = replace(output, zero_point=output.zero_point - before)
+        return lambda total: rounding.nearest((total - offset).astype("float32") * scale + float(before), rest)
     # as tensorflow/lite/kernels/internal/reference/reduce.h: the count is divided out of the multiplier
     multiplier, shift = (int(n) for n in fixed_point(np.float64(data.scale) / np.float64(target.scale)))
     room = min(count.bit_length() - 1, 32, 31 + shift)

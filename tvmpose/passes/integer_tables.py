@@ -42,8 +42,8 @@ _TABLES_OF_TFLITE = {"relax.exp", "relax.log", "relax.sigmoid", "relax.tanh"}
 def tabulated(walk: Walk, call: relax.Call, target: Quantization, output: Output) -> relax.Expr:
     """A table for any chain of such functions of one tensor and of constants. Raises NotLowered."""
     chain = _Chain(walk)
-    with np.errstate(all="ignore"):
-        numbers = chain.value(call)
+    with np.errstate(all="ignore"):  # an infinity is cut to range like any other number
+        numbers = np.clip(chain.value(call), -1e20, 1e20)
     if chain.source is None:
         raise NotLowered("no operand is quantized")
     integers = _all_integers(chain.source)

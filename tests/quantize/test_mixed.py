@@ -1,0 +1,50 @@
+"""Which layers stay float."""
+
+import numpy as np
+import pytest
+
+from tests.quantize.nets import residual_net
+from tvmpose.quantize.mixed import Distances, float_layers, integer_share, ranked
+from tvmpose.quantize.network import prepare, read_network
+
+NETWORK = read_network(prepare(residual_net()))
+NAMES = [layer.name for layer in NETWORK.layers]
+
+
+class FixedJudgement:
+    """Keypoints move by the sum of what the integer layers cost."""
+
+    class simulation:
+        network = NETWORK
+
+    def __init__(self, costs: list[float]) -> None:
+        self.by_name = dict(zip(NAMES, costs, strict=True))
+
+    def without(self, kept) -> Distances:
+        moved = sum(cost for name, cost in self.by_name.items() if name not in kept)
+        return Distances(moved, moved, moved)
+
+    def costs(self) -> dict[str, float]:
+        return self.by_name
+
+
+@pytest.mark.parametrize("costs", [[0.1] * 5, [5, 0.1, 0.1, 0.1, 0.1], [1, 2, 3, 4, 5], [0.4, 0.5, 0.6, 0, 0]])
+@pytest.mark.parametrize("budget", [0.05, 1.0, 100.0])
+def test_float_layers__any_costs__the_fewest_of_the_ranking_that_hold_the_budget(costs: list[float], budget: float):
+    judgement = FixedJudgement(costs)
+    kept, distances = float_layers(judgement, budget)
+    assert distances.median <= budget
+    order = ranked(NETWORK.layers, judgement.costs())
+    assert list(kept) == order[: len(kept)]
+    assert not kept or judgement.without(kept[:-1]).median > budget
+
+
+def test_integer_share__of_multiply_adds__not_of_layers():
+    largest = max(NETWORK.layers, key=lambda layer: layer.multiply_adds)
+    assert integer_share(NETWORK, []) == 1
+    assert integer_share(NETWORK, [largest.name]) == pytest.approx(288 / 558)
+
+
+def test_distances__a_joint_that_jumps__counts_as_a_twentieth_of_the_width_in_the_mean():
+    found = Distances.of(np.array([0.0, 1.0, 500.0]), 100)
+    assert (found.median, found.mean) == (1.0, 2.0)

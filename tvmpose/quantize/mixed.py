@@ -1,0 +1,126 @@
+"""Mixed precision: the layers whose integers move keypoints most stay float, as many as a budget asks for."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tvmpose.errors import InputError
+from tvmpose.gate import SURE_SCORE
+from tvmpose.pose import reference
+from tvmpose.quantize.network import Layer, Network
+from tvmpose.quantize.simulate import Simulation
+
+if TYPE_CHECKING:
+    from tvmpose.cards.card import Card
+
+SURE_PERSON = 0.5  # samples in which the float model sees nobody tell nothing
+_LARGEST_SHARE = 0.05  # of the input's width: a joint that moves further has jumped, and jumps are counted alike
+_CHEAP = 0.01  # share of the multiply-adds below which layers count as equally cheap to keep in float
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Between the keypoints of the float and the quantized network, in pixels of the input, over all sure joints."""
+
+    median: float
+    p95: float
+    mean: float  # of distances that are cut off
+
+    @classmethod
+    def of(cls, distances: np.ndarray, width: int) -> "Distances":
+        return cls(
+            float(np.median(distances)),
+            float(np.percentile(distances, 95)),
+            float(np.minimum(distances, _LARGEST_SHARE * width).mean()),
+        )
+
+
+class Judgement:
+    """What a simulated network does to the keypoints of some samples."""
+
+    def __init__(self, simulation: Simulation, card: "Card", inputs: Sequence[np.ndarray]) -> None:
+        self.simulation, self.card = simulation, card
+        self.samples: list[tuple[np.ndarray, np.ndarray]] = []  # an input and the float network's keypoints
+        for tensor in inputs:
+            keypoints, person = self.decoded(simulation.run(tensor, [], []))
+            sure = (keypoints[:, 2] >= SURE_SCORE).any()
+            if sure and (card.head.person_tensor is None or person >= SURE_PERSON):
+                self.samples.append((tensor, keypoints))
+        if not self.samples:
+            raise InputError("the float model is sure of no joint in any calibration picture: give others, or --boxes")
+
+    def decoded(self, outputs: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
+        """Keypoints (K, 3) in pixels of the input, and the person's score."""
+        card = self.card
+        return reference.decode(
+            card.head,
+            outputs,
+            np.array([1, 0, 0, 0, 1, 0], "float64"),
+            num_keypoints=len(card.keypoints.keypoints),
+            input_size=(card.input.width, card.input.height),
+            half_pixel=card.crop.pixel_centers == "half",
+        )
+
+    def distances(self, run: Callable[[np.ndarray], list[np.ndarray]]) -> Distances:
+        """Of a way to run the simulation."""
+        found = []
+        for tensor, expected in self.samples:
+            sure = expected[:, 2] >= SURE_SCORE
+            keypoints, _ = self.decoded(run(tensor))
+            found.append(np.hypot(*(keypoints - expected)[sure, :2].T))
+        return Distances.of(np.concatenate(found), self.card.input.width)
+
+    def without(self, float_layers: Sequence[str]) -> Distances:
+        """Where these layers stay float."""
+        return self.distances(lambda tensor: self.simulation.run_without(tensor, float_layers))
+
+    def costs(self) -> dict[str, float]:
+        """By layer: how far keypoints move, on average, where it alone is quantized, weights and input."""
+        return {
+            layer.name: self.distances(
+                lambda tensor, one=layer: self.simulation.run(tensor, [one.name], one.operands)  # type: ignore[misc]
+            ).mean
+            for layer in self.simulation.network.layers
+        }
+
+
+def float_layers(judgement: Judgement, budget_px: float) -> tuple[tuple[str, ...], Distances]:
+    """The layers to keep in float for a median of at most ``budget_px``, and what the others then do.
+
+    They go in the order of what they cost, in pixels for each multiply-add; how many are needed is found by bisection.
+    """
+    network, all_integer = judgement.simulation.network, judgement.without([])
+    if all_integer.median <= budget_px:
+        return (), all_integer
+    order = ranked(network.layers, judgement.costs())
+    enough, found = len(order), judgement.without(order)
+    too_few, step = 0, 1
+    while too_few + step < enough:  # few are expected: feel forward, then bisect
+        distances = judgement.without(order[: too_few + step])
+        if distances.median <= budget_px:
+            enough, found, step = too_few + step, distances, 1
+        else:
+            too_few, step = too_few + step, step * 2
+    while enough - too_few > 1:
+        middle = (enough + too_few) // 2
+        distances = judgement.without(order[:middle])
+        if distances.median <= budget_px:
+            enough, found = middle, distances
+        else:
+            too_few = middle
+    return tuple(order[:enough]), found
+
+
+def ranked(layers: Sequence[Layer], costs: Mapping[str, float]) -> list[str]:
+    """Names, those first that cost most for what keeping them in float would take."""
+    total = sum(layer.multiply_adds for layer in layers)
+    price = {layer.name: max(layer.multiply_adds / total, _CHEAP) for layer in layers}
+    return sorted(price, key=lambda name: -costs[name] / price[name])
+
+
+def integer_share(network: Network, float_layers: Sequence[str]) -> float:
+    """Of the multiply-adds of all layers, those of integer ones."""
+    total = sum(layer.multiply_adds for layer in network.layers)
+    return sum(layer.multiply_adds for layer in network.layers if layer.name not in float_layers) / max(total, 1)

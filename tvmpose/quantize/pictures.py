@@ -1,0 +1,67 @@
+"""Calibration pictures as a network sees them: whole, or the boxes of people in them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tvmpose.errors import InputError
+from tvmpose.gate import network_input, plain_input, read_samples
+from tvmpose.pose import reference
+
+if TYPE_CHECKING:
+    from tvmpose.cards.card import Card
+    from tvmpose.modelspec import TensorSpec
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A network's input, and the way back to the picture; matrix is None without a card."""
+
+    tensor: np.ndarray
+    matrix: np.ndarray | None
+
+
+def read_calibration(
+    folder: Path, boxes: Path | None, card: "Card | None", spec: "TensorSpec", limit: int | None = None
+) -> list[Sample]:
+    """boxes: COCO annotations, of whose people each is a sample; without, each picture is one.
+
+    Raises InputError for a folder without pictures, and annotations that name none of them.
+    """
+    by_name = people(boxes) if boxes else {}
+    samples: list[Sample] = []
+    for name, picture in read_samples(folder, None):
+        for box in by_name.get(name, []) if boxes else [None]:
+            samples.append(_sample(card, spec, picture, box))
+            if len(samples) == limit:
+                return samples
+    if not samples:
+        raise InputError(f"--boxes {boxes}: has no person in any picture of {folder}")
+    return samples
+
+
+def people(annotations: Path) -> dict[str, list[list[float]]]:
+    """Boxes (x, y, width, height) of annotated people by file name; crowds and people without joints left out."""
+    try:
+        table = json.loads(annotations.read_bytes())
+        names = {image["id"]: image["file_name"] for image in table["images"]}
+        found: dict[str, list[list[float]]] = {}
+        for entry in table["annotations"]:
+            if not entry.get("iscrowd") and entry.get("num_keypoints", 1) and min(entry["bbox"][2:]) > 0:
+                found.setdefault(names[entry["image_id"]], []).append([float(side) for side in entry["bbox"]])
+        return found
+    except OSError as error:
+        raise InputError(f"--boxes {annotations}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"--boxes {annotations}: not a COCO annotation file ({error})") from error
+
+
+def _sample(card: "Card | None", spec: "TensorSpec", picture: np.ndarray, box: list[float] | None) -> Sample:
+    if card is None:
+        return Sample(plain_input(spec, picture), None)
+    size, half = (card.input.width, card.input.height), card.crop.pixel_centers == "half"
+    matrix = reference.box_matrix(box, (picture.shape[1], picture.shape[0]), size, card.crop.padding, half)
+    return Sample(network_input(card, spec, picture, matrix), matrix)
