@@ -63,7 +63,7 @@ def test_quantized_module__choices_of_another_network__input_error(seen: list[np
     module = residual_net()
     choices = quantize(module, SPEC, None, SHA, Calibration(tmp_path)).choices
     strange = replace(choices, float_layers=("elsewhere",))
-    with pytest.raises(InputError, match="no tensor 'elsewhere'.*quantize again"):
+    with pytest.raises(InputError, match=r"no tensor 'elsewhere'.*quantize again"):
         quantized_module(module, strange)
 
 

@@ -21,7 +21,7 @@ def test_read_network__residual_block__layers_with_their_biases_and_activations(
     ]
     assert [layer.is_depthwise for layer in found.layers] == [False, False, True, False, False]
     assert [bool(layer.bias.any()) for layer in found.layers] == [False, True, True, True, True]
-    assert [layer.multiply_adds for layer in found.layers] == [64 * n for n in (36, 72, 108, 72, 270)]
+    assert [layer.multiply_adds for layer in found.layers] == [64 * 36, 64 * 72, 64 * 108, 64 * 72, 36 * 270]
 
 
 def test_integer_units__residual_block__bytes_for_layers_and_16_bits_for_additions_and_the_caller():

@@ -23,14 +23,14 @@ def test_weight_quantization__each_output__half_a_step_of_its_own_largest(shape:
 
 
 def test_weight_quantization__least_error__never_more_than_plain():
-    weight = RANDOM.standard_t(2, (1, 1, 64, 16)).astype("float32")
+    weight = RANDOM.standard_t(3, (1, 1, 4096, 16)).astype("float32")
     bias = np.zeros(16, "float32")
     errors = [
         np.square(rounded(weight, weight_quantization(weight, 3, bias, 0.1, least)) - weight).sum(axis=(0, 1, 2))
         for least in (True, False)
     ]
     assert (errors[0] <= errors[1] * 1.0001).all()
-    assert errors[0].sum() < 0.9 * errors[1].sum()
+    assert errors[0].sum() < 0.99 * errors[1].sum()
 
 
 def test_weight_quantization__tiny_weights_and_a_large_bias__the_bias_fits_well_into_32_bits():

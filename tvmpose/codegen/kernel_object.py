@@ -13,6 +13,8 @@ from tvm.tirx import PrimFunc
 # overwrites every visible __TVMBackend* of a library it loads: so they are renamed, and hidden.
 _BACKEND = re.compile(r"@(__TVMBackend\w+|TVMFFI\w+)")
 _BACKEND_POINTER = re.compile(r"^@(__TVMBackend\w+) = .*$", re.MULTILINE)
+_FUNCTION_NAME = re.compile(r'@"?([\w.$]+)"?\(')
+_BODY = re.compile(r'@"?([\w.$]*__tvm_parallel_lambda[\w.$]*)"?')
 _WORKSPACE_REQUEST = re.compile(r"call ptr %\w+\(i32 [^,]+, i32 [^,]+, i64 (?:noundef )?(\d+), i32")
 
 
@@ -50,9 +52,13 @@ def workspace_bytes(llvm_ir: str) -> int:
 
     Each request is rounded up to 64 bytes, as the runtime does.
     """
-    most = {True: 0, False: 0}
-    for function in llvm_ir.split("\ndefine "):
-        requests = (int(n) for n in _WORKSPACE_REQUEST.findall(function))
-        is_body = "__tvm_parallel_lambda" in function.partition("{")[0]
-        most[is_body] = max(most[is_body], sum(-(-n // 64) * 64 for n in requests))
-    return sum(most.values())
+    functions = {}
+    for text in llvm_ir.split("\ndefine ")[1:]:
+        head, _, body = text.partition("{")
+        if name := _FUNCTION_NAME.search(head):
+            functions[name[1]] = body
+    own = {
+        name: sum(-(-int(n) // 64) * 64 for n in _WORKSPACE_REQUEST.findall(body)) for name, body in functions.items()
+    }
+    bodies = {name: set(_BODY.findall(body)) for name, body in functions.items()}
+    return max((own[name] + max((own.get(b, 0) for b in bodies[name]), default=0) for name in functions), default=0)

@@ -24,7 +24,7 @@ from tvmpose.passes.verify_integer import refusals_of, verify_integer
 Phase = tuple[str, list[tvm.ir.transform.Pass]]
 
 
-def phases(target: Target, rounding: Rounding) -> list[Phase]:
+def phases(target: Target, rounding: Rounding = Rounding.XNNPACK) -> list[Phase]:
     isa, T = vector_isa(target), relax.transform
     return [
         ("layout", [T.Normalize(), _module_pass(keeping_quantized_constants(_layout), "layout")]),
