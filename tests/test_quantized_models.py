@@ -24,6 +24,8 @@ POSENET = MODELS / "posenet_mobilenet_v1_075_353_481_quant.tflite"
 MOVENET = MODELS / "movenet_single_pose_lightning_ptq.tflite"
 RESOLVERS = {Rounding.REFERENCE: "reference", Rounding.XNNPACK: "default"}
 slow = pytest.mark.slow
+# TensorFlow Lite's reference kernels take seconds a photo
+WHOLE = {Rounding.REFERENCE: 20, Rounding.XNNPACK: 100}
 both_roundings = pytest.mark.parametrize("rounding", RESOLVERS, ids=lambda rounding: rounding.value)
 
 
@@ -88,7 +90,7 @@ def test_posenet__whole__outputs_are_the_same_resolver_s(count: int, rounding: R
     judge, network = open_model(POSENET, threads=2, kernels=RESOLVERS[rounding]), library(POSENET, rounding)
     assert {spec.dtype for spec in judge.outputs} == {"uint8"}
     steps_apart = []
-    for photo in photos(count, 353, 481):
+    for photo in photos(min(count, WHOLE[rounding]), 353, 481):
         for found, expected in zip(network.run_tensors([photo]), judge.run([photo]), strict=True):
             steps_apart.append(np.abs(found.astype("int64") - expected).ravel())
     apart = np.concatenate(steps_apart)
@@ -101,11 +103,11 @@ def test_posenet__whole__outputs_are_the_same_resolver_s(count: int, rounding: R
 def test_movenet__whole__sure_keypoints_are_the_same_resolver_s(count: int, rounding: Rounding):
     judge, network = open_model(MOVENET, threads=2, kernels=RESOLVERS[rounding]), library(MOVENET, rounding)
     distances = []
-    for photo in photos(count, 192, 192):
+    for photo in photos(min(count, WHOLE[rounding]), 192, 192):
         (expected,), (found,) = judge.run([photo]), network.run_tensors([photo])
         sure = expected[0, 0, :, 2] >= 0.3
         distances.append(np.linalg.norm((found - expected)[0, 0, sure, :2] * 192, axis=-1))
     apart = np.concatenate(distances)
     print(f"movenet, {rounding.value}: median {np.median(apart):.3f} px, p95 {np.percentile(apart, 95):.3f} px")
-    assert apart.size > 500
+    assert apart.size > 100
     assert np.percentile(apart, 95) <= 0.5

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SURE_PERSON = 0.5  # samples in which the float model sees nobody tell nothing
 _LARGEST_SHARE = 0.05  # of the input's width: a joint that moves further has jumped, and jumps are counted alike
-_CHEAP = 0.01  # share of the multiply-adds below which layers count as equally cheap to keep in float
+_CHEAP = 0.01  # share of multiply-adds and weights below which layers count as equally cheap to keep in float
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,9 @@ class Judgement:
         """By layer: how far keypoints move, on average, where it alone is quantized, weights and input."""
         return {
             layer.name: self.distances(
-                lambda tensor, one=layer: self.simulation.run(tensor, [one.name], one.operands)  # type: ignore[misc]
+                lambda tensor, one=layer: self.simulation.run(  # type: ignore[misc]
+                    tensor, [one.name], [(one.name, one.operands[0])]
+                )
             ).mean
             for layer in self.simulation.network.layers
         }
@@ -89,7 +91,7 @@ class Judgement:
 def float_layers(judgement: Judgement, budget_px: float) -> tuple[tuple[str, ...], Distances]:
     """The layers to keep in float for a median of at most ``budget_px``, and what the others then do.
 
-    They go in the order of what they cost, in pixels for each multiply-add; how many are needed is found by bisection.
+    They go in the order of what they cost, in pixels for the work and weights; how many it takes is found by bisection.
     """
     network, all_integer = judgement.simulation.network, judgement.without([])
     if all_integer.median <= budget_px:
@@ -115,8 +117,8 @@ def float_layers(judgement: Judgement, budget_px: float) -> tuple[tuple[str, ...
 
 def ranked(layers: Sequence[Layer], costs: Mapping[str, float]) -> list[str]:
     """Names, those first that cost most for what keeping them in float would take."""
-    total = sum(layer.multiply_adds for layer in layers)
-    price = {layer.name: max(layer.multiply_adds / total, _CHEAP) for layer in layers}
+    work, weights = (sum(measure) for measure in zip(*((x.multiply_adds, x.weight.size) for x in layers), strict=True))
+    price = {x.name: max(x.multiply_adds / work, x.weight.size / weights, _CHEAP) for x in layers}
     return sorted(price, key=lambda name: -costs[name] / price[name])
 
 

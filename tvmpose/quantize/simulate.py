@@ -13,7 +13,7 @@ from tvm import relax, te, tirx
 from tvmpose.qdq import Quantization
 from tvmpose.quantize.insert import layer_weight_quantization
 from tvmpose.quantize.library import running
-from tvmpose.quantize.network import Layer, Network, Unit, byte_operands, byte_readers
+from tvmpose.quantize.network import Layer, Network, Unit, byte_readers
 from tvmpose.quantize.rebuild import convolved, rebuild
 from tvmpose.quantize.weights import rounded
 
@@ -21,41 +21,50 @@ if TYPE_CHECKING:
     from tvmpose.runtime import Pose
 
 
+Read = tuple[str, str]
+"""A unit and a tensor that it reads in bytes."""
+
+
 class Simulation:
     """The network, compiled; see ``simulation``."""
 
-    def __init__(self, pose: "Pose", network: Network, bytes_: Mapping[str, Quantization]) -> None:
-        self.pose, self.network, self.bytes = pose, network, bytes_
+    def __init__(self, pose: "Pose", network: Network, reads: Mapping[Read, Quantization]) -> None:
+        self.pose, self.network, self.reads = pose, network, reads
 
-    def run(self, tensor: np.ndarray, integer_layers: Sequence[str], tensors: Sequence[str]) -> list[np.ndarray]:
-        """The model's outputs with these layers' weights and these tensors quantized."""
-        layers, stored = set(integer_layers), set(tensors)
-        switches = [np.array([layer.name in layers], "float32") for layer in self.network.layers]
-        ranges = [_range(self.bytes[name], name in stored) for name in self.bytes]
+    def run(self, tensor: np.ndarray, layers: Sequence[str], reads: Sequence[Read]) -> list[np.ndarray]:
+        """The model's outputs with the weights of these layers in integers, and these tensors where they are read."""
+        integer, in_bytes = set(layers), set(reads)
+        switches = [np.array([layer.name in integer], "float32") for layer in self.network.layers]
+        ranges = [_range(quantization, read in in_bytes) for read, quantization in self.reads.items()]
         return self.pose.run_tensors([tensor, *switches, *ranges])
 
     def run_without(self, tensor: np.ndarray, float_layers: Sequence[str]) -> list[np.ndarray]:
         """The model's outputs where these layers stay float and the others do not."""
         units = self.network.integer_units(float_layers)
         layers = [unit.name for unit in units if isinstance(unit, Layer)]
-        return self.run(tensor, layers, sorted(byte_operands(self.network, units)))
+        return self.run(tensor, layers, byte_reads(self.network, units))
+
+
+def byte_reads(network: Network, units: Sequence[Unit]) -> list[Read]:
+    """All that these integer units read in bytes."""
+    return [(unit.name, name) for name in network.tensors for unit in byte_readers(network, units, name)]
 
 
 @contextmanager
 def simulation(
     network: Network,
-    bytes_: Mapping[str, Quantization],
+    in_bytes: Mapping[str, Quantization],
     corrected: Mapping[str, np.ndarray],
     least_error_weights: bool,
 ) -> Iterator[Simulation]:
-    """bytes_: of every tensor that an integer unit may read; corrected: added to the biases of integer layers."""
+    """in_bytes: of every tensor that an integer unit may read; corrected: added to the biases of integer layers."""
     switches = {layer.name: _parameter(f"switch_{i}", 1) for i, layer in enumerate(network.layers)}
-    read = byte_operands(network, network.integer_units())
-    ranges = {name: _parameter(f"range_{i}", 4) for i, name in enumerate(bytes_) if name in read}
+    reads = byte_reads(network, network.integer_units())
+    ranges = {read: _parameter(f"range_{i}", 4) for i, read in enumerate(reads)}
 
     def on_layer(builder: relax.BlockBuilder, layer: Layer, data: relax.Expr) -> relax.Expr:
         correction = corrected.get(layer.name, np.zeros_like(layer.bias))
-        source = bytes_[layer.operands[0]]
+        source = in_bytes[layer.operands[0]]
         quantization = layer_weight_quantization(layer, layer.bias + correction, source, least_error_weights)
         error = rounded(layer.weight, quantization) - layer.weight
         sums = builder.emit(convolved(layer, data, relax.const(layer.weight)))
@@ -63,21 +72,15 @@ def simulation(
         extra = builder.emit(relax.op.multiply(relax.op.add(extra, relax.const(correction)), switches[layer.name]))
         return relax.op.add(builder.emit(relax.op.add(sums, relax.const(layer.bias))), extra)
 
-    units = network.integer_units()
-    in_bytes: dict[str, relax.Expr] = {}
-
     def on_read(builder: relax.BlockBuilder, unit: Unit, name: str, value: relax.Expr) -> relax.Expr:
-        if unit not in byte_readers(network, units, name):
+        if (limits := ranges.get((unit.name, name))) is None:
             return value
-        if name not in in_bytes:
-            through = builder.call_te(_through_bytes, value, ranges[name], primfunc_name_hint="through_bytes")
-            in_bytes[name] = builder.emit(through)
-        return in_bytes[name]
+        return builder.emit(builder.call_te(_through_bytes, value, limits, primfunc_name_hint="through_bytes"))
 
     module = rebuild(network, on_layer=on_layer, on_read=on_read, parameters=[*switches.values(), *ranges.values()])
     outputs = [f"output_{i}" for i in range(len(module["main"].ret_ty.fields))]
     with running(module, outputs, "simulation") as pose:
-        yield Simulation(pose, network, {name: bytes_[name] for name in ranges})
+        yield Simulation(pose, network, {read: in_bytes[read[1]] for read in reads})
 
 
 def _parameter(name: str, extent: int) -> relax.Var:
