@@ -10,8 +10,14 @@ SIGMAS = {"nose": 0.026} | {
     f"{side}_{joint}": sigma
     for side in ("left", "right")
     for joint, sigma in {
-        "eye": 0.025, "ear": 0.035, "shoulder": 0.079, "elbow": 0.072, "wrist": 0.062,
-        "hip": 0.107, "knee": 0.087, "ankle": 0.089,
+        "eye": 0.025,
+        "ear": 0.035,
+        "shoulder": 0.079,
+        "elbow": 0.072,
+        "wrist": 0.062,
+        "hip": 0.107,
+        "knee": 0.087,
+        "ankle": 0.089,
     }.items()
 }
 _MEAN_SIGMA = sum(SIGMAS.values()) / len(SIGMAS)

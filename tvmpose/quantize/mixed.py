@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SURE_PERSON = 0.5  # samples in which the float model sees nobody tell nothing
 _LARGEST_SHARE = 0.05  # of the input's width: a joint that moves further has jumped, and jumps are counted alike
+LEAST_INTEGER = 0.9  # share of the multiply-adds that stays integer unless there is no other way
 _CHEAP = 0.01  # share of multiply-adds and weights below which layers count as equally cheap to keep in float
 
 
@@ -91,35 +92,45 @@ class Judgement:
 def float_layers(judgement: Judgement, budget_px: float) -> tuple[tuple[str, ...], Distances]:
     """The layers to keep in float for a median of at most ``budget_px``, and what the others then do.
 
-    They go in the order of what they cost, in pixels for the work and weights; how many it takes is found by bisection.
+    Added in the order of ``ranked``, as many as bisection finds to be enough; those that are not needed beside the
+    others go back, the dearest first.
     """
-    network, all_integer = judgement.simulation.network, judgement.without([])
-    if all_integer.median <= budget_px:
-        return (), all_integer
+    network, found = judgement.simulation.network, judgement.without([])
+    if found.median <= budget_px:
+        return (), found
     order = ranked(network.layers, judgement.costs())
-    enough, found = len(order), judgement.without(order)
-    too_few, step = 0, 1
-    while too_few + step < enough:  # few are expected: feel forward, then bisect
-        distances = judgement.without(order[: too_few + step])
-        if distances.median <= budget_px:
-            enough, found, step = too_few + step, distances, 1
-        else:
-            too_few, step = too_few + step, step * 2
+    too_few, enough = 0, len(order)
     while enough - too_few > 1:
-        middle = (enough + too_few) // 2
-        distances = judgement.without(order[:middle])
-        if distances.median <= budget_px:
-            enough, found = middle, distances
+        middle = min((enough + too_few) // 2, 2 * too_few + 4)  # few are expected
+        if judgement.without(order[:middle]).median <= budget_px:
+            enough = middle
         else:
             too_few = middle
-    return tuple(order[:enough]), found
+    kept, price = order[:enough], prices(network.layers)
+    for name in sorted(kept, key=lambda name: -price[name]):
+        fewer = [other for other in kept if other != name]
+        if judgement.without(fewer).median <= budget_px:
+            kept = fewer
+    return tuple(kept), judgement.without(kept)
+
+
+def prices(layers: Sequence[Layer]) -> dict[str, float]:
+    """What keeping a layer in float takes: its share of the multiply-adds or of the weights."""
+    work, weights = sum(layer.multiply_adds for layer in layers), sum(layer.weight.size for layer in layers)
+    return {layer.name: max(layer.multiply_adds / work, layer.weight.size / weights, _CHEAP) for layer in layers}
 
 
 def ranked(layers: Sequence[Layer], costs: Mapping[str, float]) -> list[str]:
-    """Names, those first that cost most for what keeping them in float would take."""
-    work, weights = (sum(measure) for measure in zip(*((x.multiply_adds, x.weight.size) for x in layers), strict=True))
-    price = {x.name: max(x.multiply_adds / work, x.weight.size / weights, _CHEAP) for x in layers}
-    return sorted(price, key=lambda name: -costs[name] / price[name])
+    """Names, those first that cost most pixels for their price; last those that do most of the work."""
+    price, work = prices(layers), sum(layer.multiply_adds for layer in layers)
+    first, last, left = [], [], (1 - LEAST_INTEGER) * work
+    for layer in sorted(layers, key=lambda layer: -costs[layer.name] / price[layer.name]):
+        if layer.multiply_adds <= left:
+            first.append(layer.name)
+            left -= layer.multiply_adds
+        else:
+            last.append(layer.name)
+    return first + last
 
 
 def integer_share(network: Network, float_layers: Sequence[str]) -> float:
