@@ -2,9 +2,15 @@
 
 import sys
 
-from benchmarks import deployment, fp32, int8, startup
+from benchmarks import deployment, fp32, int8, quantized_accuracy, startup
 
-BENCHMARKS = {"deployment": deployment.main, "fp32": fp32.main, "int8": int8.main, "startup": startup.main}
+BENCHMARKS = {
+    "deployment": deployment.main,
+    "fp32": fp32.main,
+    "int8": int8.main,
+    "quantized_accuracy": quantized_accuracy.main,
+    "startup": startup.main,
+}
 
 
 def main() -> int:

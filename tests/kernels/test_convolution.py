@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tvm import relax
 
+from tests.kernels.epilogues import epilogues
 from tests.native import network, run_pipelined
-from tvmpose.kernels.convolution_schedule import conv2d_tile
 from tvmpose.kernels.depthwise_schedule import depthwise_tile
+from tvmpose.kernels.tiling import conv2d_tile
 from tvmpose.targets import Target, host_target, load_target, needed_features
 
 Pair = tuple[int, int]
@@ -136,35 +137,7 @@ def test_conv2d_transpose__any_shape__agrees_with_float64(case: tuple[Problem, P
     assert_close(found, lambda d, w: transposed_reference(problem, d, w, found.shape[1:3]), data, weight)
 
 
-def hard_swish(value: relax.Expr) -> relax.Expr:
-    gate = relax.op.clip(relax.op.add(value, relax.const(np.float32(3))), 0.0, 6.0)
-    return relax.op.multiply(relax.op.multiply(value, gate), relax.const(np.float32(1 / 6)))
-
-
-RESIDUAL = np.random.default_rng(3).standard_normal((1, 12, 10, 37), dtype="float32")
-BIAS = np.random.default_rng(4).standard_normal(37, dtype="float32")
-EPILOGUES = {
-    # what follows the convolution, in Relax and in NumPy
-    "nothing": (lambda c: c, lambda c: c),
-    "bias": (lambda c: relax.op.add(c, relax.const(BIAS)), lambda c: c + BIAS),
-    "residual": (lambda c: relax.op.add(relax.const(RESIDUAL), c), lambda c: c + RESIDUAL),
-    "relu6": (lambda c: relax.op.clip(c, 0.0, 6.0), lambda c: np.clip(c, 0, 6)),
-    "hard swish": (hard_swish, lambda c: c * np.clip(c + 3, 0, 6) / 6),
-    "bias, relu, residual": (
-        lambda c: relax.op.add(relax.op.nn.relu(relax.op.add(c, relax.const(BIAS))), relax.const(RESIDUAL)),
-        lambda c: np.maximum(c + BIAS, 0) + RESIDUAL,
-    ),
-    "two consumers": (
-        lambda c: relax.op.add(relax.op.nn.relu(c), relax.op.sigmoid(c)),
-        lambda c: np.maximum(c, 0) + 1 / (1 + np.exp(-c)),
-    ),
-    "reshape": (lambda c: relax.op.reshape(c, (1, 120, 37)), lambda c: c.reshape(1, 120, 37)),
-    "mean": (lambda c: relax.op.mean(c, [1, 2]), lambda c: c.mean((1, 2))),
-    "sum over itself shifted": (
-        lambda c: relax.op.add(relax.op.strided_slice(c, [1], [0], [11]), relax.op.strided_slice(c, [1], [1], [12])),
-        lambda c: c[:, :11] + c[:, 1:],
-    ),
-}
+EPILOGUES = epilogues(37)
 
 
 @pytest.mark.parametrize("kind", ["conv2d", "depthwise", "transposed"])

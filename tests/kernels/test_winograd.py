@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as arrays
 from tvm import relax
 from tvm.tirx import PrimFunc
 
+from tests.kernels.epilogues import epilogues
 from tests.kernels.test_convolution import TARGETS, Problem, assert_close, reference, transposed_reference
 from tests.native import network, run_pipelined
 from tvmpose.kernels.isa import vector_isa
@@ -79,21 +80,7 @@ def test_conv2d_transpose__stride_2_of_many_channels__agrees_with_float64(size, 
     assert_close(found, lambda d, w: transposed_reference(problem, d, w, found.shape[1:3]), data, weight)
 
 
-RESIDUAL = np.random.default_rng(3).standard_normal((1, 12, 10, 32), dtype="float32")
-BIAS = np.random.default_rng(4).standard_normal(32, dtype="float32")
-EPILOGUES = {
-    "nothing": (lambda c: c, lambda c: c),
-    "bias, relu, residual": (
-        lambda c: relax.op.add(relax.op.nn.relu(relax.op.add(c, relax.const(BIAS))), relax.const(RESIDUAL)),
-        lambda c: np.maximum(c + BIAS, 0) + RESIDUAL,
-    ),
-    "two consumers": (
-        lambda c: relax.op.add(relax.op.nn.relu(c), relax.op.sigmoid(c)),
-        lambda c: np.maximum(c, 0) + 1 / (1 + np.exp(-c)),
-    ),
-    "reshape": (lambda c: relax.op.reshape(c, (1, 120, 32)), lambda c: c.reshape(1, 120, 32)),
-    "mean": (lambda c: relax.op.mean(c, [1, 2]), lambda c: c.mean((1, 2))),
-}
+EPILOGUES = epilogues(32)
 
 
 @pytest.mark.parametrize("name", EPILOGUES)

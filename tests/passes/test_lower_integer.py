@@ -27,7 +27,7 @@ from tvmpose.frontend.tflite import load
 from tvmpose.kernels.integer import Output
 from tvmpose.kernels.isa import vector_isa
 from tvmpose.kernels.requantize import Requantize, Rounding
-from tvmpose.passes.lower_integer import LowerInteger
+from tvmpose.passes.lower_integer import lower_integer
 from tvmpose.passes.pipeline import run_pipeline
 from tvmpose.passes.verify_integer import refusals_of
 from tvmpose.qdq import Quantization, dequantize, per_tensor, quantize
@@ -77,7 +77,8 @@ def test_operator__random_integers__is_litert_s(dtype: str, name: str, rounding:
         difference = np.abs(ours.astype("float64") - theirs.astype("float64"))
         if name == "DIV":  # LiteRT makes the largest integer of quotients far below a step
             assert np.mean(difference <= 1) > 0.97
-        elif name in WITHIN_A_STEP or in_float:
+        elif name in WITHIN_A_STEP or in_float or (name == "FULLY_CONNECTED" and rounding is Rounding.REFERENCE):
+            # LiteRT's reference kernel for dense layers of int8 rounds once, all its others twice
             assert difference.max() <= 1
         else:
             np.testing.assert_array_equal(ours, theirs)
@@ -238,7 +239,7 @@ def test_convolution__instruction_sets_of_others__compile_to_one_kernel_of_bytes
 
 
 def lowered(module: IRModule, rounding: Rounding = Rounding.XNNPACK) -> IRModule:
-    return LowerInteger(vector_isa(host_target().llvm()), rounding)(normalized(module))
+    return lower_integer(normalized(module), vector_isa(host_target().llvm()), rounding)
 
 
 def kernel_names(module: IRModule) -> list[str]:
@@ -258,7 +259,7 @@ def test_pixels__normalized_to_themselves__reach_the_network_without_a_kernel():
         return quantize(relax.op.multiply(dequantize(pixels, bytes_), factor), halves)
 
     module = lowered(network(build, (1, 4, 4, 3), dtype="uint8"))
-    assert kernel_names(module) in ([], ["flip_sign"])
+    assert set(kernel_names(module)) <= {"flip_sign"}  # at the input and the output, where the CPU wants signed bytes
     assert refusals_of(module) == []
 
 

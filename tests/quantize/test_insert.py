@@ -12,7 +12,8 @@ from tvmpose.errors import InputError
 from tvmpose.kernels.isa import vector_isa
 from tvmpose.kernels.requantize import Rounding
 from tvmpose.modelspec import ModelSpec, TensorSpec
-from tvmpose.passes.lower_integer import LowerInteger
+from tvmpose.passes.lower_integer import lower_integer
+from tvmpose.passes.verify_integer import refusals_of
 from tvmpose.quantize import quantizer
 from tvmpose.quantize.insert import quantized_module
 from tvmpose.quantize.pictures import Sample
@@ -54,9 +55,8 @@ def test_quantized_module__whole_network__nothing_but_the_input_is_quantized_fro
 ):
     module = residual_net()
     choices = quantize(module, SPEC, None, SHA, Calibration(tmp_path)).choices
-    lowering = LowerInteger(vector_isa(host_target().llvm()), Rounding.ORT)
-    lowering(quantized_module(module, choices))
-    assert [refusal.operator for refusal in lowering.refusals] == ["input"]
+    lowered = lower_integer(quantized_module(module, choices), vector_isa(host_target().llvm()), Rounding.ORT)
+    assert [refusal.operator for refusal in refusals_of(lowered)] == ["input"]
 
 
 def test_quantized_module__choices_of_another_network__input_error(seen: list[np.ndarray], tmp_path):

@@ -12,6 +12,7 @@ from tvmpose.kernels.convolution import TEMPLATE
 # Attribute of a kernel whose loops and vectors are written out: nothing is left to schedule or to read off its blocks.
 # Annotation of a block that an intrinsic replaces: its initialisation keeps it.
 MULTIPLY_ADDS = "tvmpose.multiply_adds"
+OPAQUE = 8  # the "op_pattern" of a kernel that nothing is fused with: TVM's OpPatternKind
 
 
 @dataclass(frozen=True)

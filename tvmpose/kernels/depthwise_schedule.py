@@ -8,18 +8,18 @@ most tiles touch a border, and guards cost more than the copy.
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from tvmpose.kernels.convolution_schedule import (
-    _MANY_TASKS,
-    RegisterTile,
-    _divisors,
-    _extent,
-    _inline_epilogue,
-    _output_shape,
-    _tiles_per_band,
-    _vectorize_tile,
-)
 from tvmpose.kernels.guard_padding import guard_padding, is_zero_padding
 from tvmpose.kernels.isa import VectorISA
+from tvmpose.kernels.tiling import (
+    MANY_TASKS,
+    RegisterTile,
+    divisors,
+    extent,
+    inline_epilogue,
+    output_shape,
+    tiles_per_band,
+    vectorize_tile,
+)
 
 _ACCUMULATORS = 8  # enough to hide the latency of multiply-adds; more drive the weights out of the registers
 _GUARDED_TAPS = 5
@@ -36,8 +36,8 @@ def depthwise_tile(height: int, width: int, lanes: int, registers: int, kernel: 
 
     candidates = [
         (rows, columns)
-        for rows in _divisors(height, 2)
-        for columns in _divisors(width, 8)
+        for rows in divisors(height, 2)
+        for columns in divisors(width, 8)
         if rows * columns <= _ACCUMULATORS and registers_used(rows, columns) <= registers
     ]
     rows, columns = max(candidates, key=lambda tile: (tile[0] * tile[1], -inputs(*tile)), default=(1, 1))
@@ -46,31 +46,31 @@ def depthwise_tile(height: int, width: int, lanes: int, registers: int, kernel: 
 
 def schedule_depthwise_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
     """Loops: bands of rows (a row of tiles, without a copy), channels, rows and columns of tiles; the register tile."""
-    _, height, width, channels = _output_shape(schedule, conv)
+    _, height, width, channels = output_shape(schedule, conv)
     padded, weight = (tuple(int(n) for n in read.source.shape) for read in schedule.get(conv).reads)
     stride = max(1, (padded[2] - weight[1]) // max(1, width - 1))
-    lanes = max(_divisors(channels, isa.lanes))
+    lanes = max(divisors(channels, isa.lanes))
     tile = depthwise_tile(height, width, lanes, isa.registers, weight[1], stride)
-    output, conv = _inline_epilogue(schedule, conv)
-    whole = _output_shape(schedule, output)[3] == channels
+    output, conv = inline_epilogue(schedule, conv)
+    whole = output_shape(schedule, output)[3] == channels
     padding = schedule.get_producers(conv)
     guarded = whole and max(weight[:2]) <= _GUARDED_TAPS and all(is_zero_padding(schedule, pad) for pad in padding)
     for pad in padding if guarded else ():
         schedule.compute_inline(pad)
     n, y, x, c = schedule.get_loops(output)
-    per_band = 1 if guarded else _tiles_per_band(height // tile.rows, tile.rows, weight[0] - 1)
+    per_band = 1 if guarded else tiles_per_band(height // tile.rows, tile.rows, weight[0] - 1)
     band, band_row, row = schedule.split(y, [None, per_band, tile.rows])
     x_outer, column = schedule.split(x, [None, tile.columns])
     c_outer, vector, lane = schedule.split(c, [None, 1, lanes])
     schedule.reorder(n, band, c_outer, band_row, x_outer, row, column, vector, lane)
     schedule.compute_at(conv, x_outer, preserve_unit_loops=True)
     schedule.set_scope(conv, 0, "local")
-    _vectorize_tile(schedule, [row, column, vector], lane)
+    vectorize_tile(schedule, [row, column, vector], lane)
     conv_row, conv_column, conv_channel, ry, rx = schedule.get_loops(conv)[-5:]
     conv_vector, conv_lane = schedule.split(conv_channel, [1, lanes])
     schedule.reorder(ry, conv_row, rx, conv_column, conv_vector, conv_lane)
-    _vectorize_tile(schedule, [conv_row, conv_column, conv_vector, ry, rx], conv_lane)
-    if not whole and _extent(schedule, c_outer) > 1:  # only the last vector of channels tests its lanes
+    vectorize_tile(schedule, [conv_row, conv_column, conv_vector, ry, rx], conv_lane)
+    if not whole and extent(schedule, c_outer) > 1:  # only the last vector of channels tests its lanes
         schedule.annotate(c_outer, "pragma_loop_partition_hint", True)
     copies = padding and not guarded
     schedule.parallel(
@@ -85,7 +85,7 @@ def _copy_padding(
     schedule: Schedule, padding: list[SBlockRV], n: LoopRV, band: LoopRV, c_outer: LoopRV, whole: bool
 ) -> LoopRV:
     """Copy the padded rows of a band, one vector of channels at a time; returns the loop that threads share."""
-    if whole and _extent(schedule, band) < _MANY_TASKS:
+    if whole and extent(schedule, band) < MANY_TASKS:
         schedule.reorder(c_outer, band)
         padded_at, parallel = band, schedule.fuse(n, c_outer)
     else:

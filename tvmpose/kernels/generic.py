@@ -7,10 +7,11 @@ innermost, which in NHWC is channels.
 from math import prod
 
 from tvm.s_tir import Schedule
-from tvm.s_tir.schedule import LoopRV, SBlockRV, ScheduleError
+from tvm.s_tir.schedule import SBlockRV, ScheduleError
 from tvm.tirx import IterVar
 
 from tvmpose.kernels.isa import VectorISA
+from tvmpose.kernels.tiling import extent
 
 PARALLEL_WORK = 8192  # iterations below which waking the pool costs more than it saves
 
@@ -44,18 +45,18 @@ def _schedule_block(schedule: Schedule, block: SBlockRV, isa: VectorISA) -> None
     loops = schedule.get_loops(block)
     reduction = [loops[i] for i in _reduction_axes(schedule, block)]
     spatial = [loop for i, loop in enumerate(loops) if i not in _reduction_axes(schedule, block)]
-    if prod(_extent(schedule, loop) for loop in loops) < PARALLEL_WORK or not spatial:
+    if prod(extent(schedule, loop) for loop in loops) < PARALLEL_WORK or not spatial:
         return
     *outer, last = spatial
-    extent = _extent(schedule, last)
-    if not reduction and extent < 8 and len(outer) > 1:
+    length = extent(schedule, last)
+    if not reduction and length < 8 and len(outer) > 1:
         # three channels, say: LLVM makes vectors of several pixels out of the plain loop over them
         schedule.unroll(last)
         schedule.parallel(schedule.fuse(*outer[:-1]))
         return
-    lanes = _lanes(extent, isa.lanes)
+    lanes = _lanes(length, isa.lanes)
     last, lane = schedule.split(last, [None, lanes])
-    if outer and extent % lanes and not _reads_integers(schedule, block):  # only the last vector tests its lanes
+    if outer and length % lanes and not _reads_integers(schedule, block):  # only the last vector tests its lanes
         schedule.annotate(last, "pragma_loop_partition_hint", True)
     schedule.reorder(*outer, last, *reduction, lane)
     schedule.vectorize(lane)
@@ -74,10 +75,6 @@ def _reduction_axes(schedule: Schedule, block: SBlockRV) -> list[int]:
 def _reads_integers(schedule: Schedule, block: SBlockRV) -> bool:
     """Places loaded from a table keep their loops 64-bit, and TVM 0.27 fails to partition such loops."""
     return any("int" in str(read.source.dtype) for read in schedule.get(block).reads)
-
-
-def _extent(schedule: Schedule, loop: LoopRV) -> int:
-    return int(schedule.get(loop).extent)
 
 
 def _lanes(extent: int, widest: int) -> int:

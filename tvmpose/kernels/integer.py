@@ -12,7 +12,7 @@ from tvm.ir import Expr
 
 from tvmpose.kernels.convolution import TEMPLATE, Window, pack_transposed_weights, pack_weights
 from tvmpose.kernels.dot_product import DotProduct
-from tvmpose.kernels.integer_tile import conv2d_tile
+from tvmpose.kernels.tiling import conv2d_tile
 
 TILE = "tvmpose.tile"  # block annotation: rows, columns and vectors of the register tile
 
@@ -25,6 +25,7 @@ class Output:
     zero_point: int
     low: int
     high: int
+    activated: bool = False  # there is an activation, even if the range has nothing for it to cut off
 
     @property
     def is_whole(self) -> bool:
@@ -63,7 +64,7 @@ def integer_conv2d(
     """
     blocks, kernel_height, kernel_width, groups, lanes, taken = (int(n) for n in packed.shape)
     height, width = size
-    tile = conv2d_tile(height, width, blocks, lanes, registers)
+    tile = conv2d_tile(height, width, blocks, lanes, registers, ragged=True)
     whole_width = -(-width // tile.columns) * tile.columns
     inside = (lambda x: x) if whole_width == width else (lambda x: tirx.min(x, width - 1))
     ry, rx = te.reduce_axis((0, kernel_height), "ry"), te.reduce_axis((0, kernel_width), "rx")

@@ -19,7 +19,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as T
 
 from tvmpose.kernels.convolution import Window
-from tvmpose.kernels.cost import MULTIPLY_ADDS
+from tvmpose.kernels.cost import MULTIPLY_ADDS, OPAQUE
 from tvmpose.kernels.dot_product import DotProduct
 from tvmpose.kernels.integer import Output
 from tvmpose.kernels.isa import VectorISA
@@ -104,7 +104,7 @@ def integer_depthwise_kernel(what: Depthwise, dot: DotProduct, terms: int) -> ti
         T.func_attr(
             {
                 "tirx.noalias": True,
-                "op_pattern": 8,  # TVM's kOpaque: nothing is fused into it
+                "op_pattern": OPAQUE,
                 MULTIPLY_ADDS: height * width * what.channels * what.kernel[0] * what.kernel[1],
             }
         )

@@ -99,14 +99,14 @@ def product_formula(
 def rescale_formula(
     rounding: Rounding, data: Quantization, target: Quantization, output: Output
 ) -> Callable[[Expr], Expr]:
-    """The same number with another scale and zero point."""
+    """The same number with another scale and zero point. XNNPACK leaves an activation on its own to the others."""
     scale = np.float64(data.scale) / np.float64(target.scale)
     if data.scale == target.scale:
         return lambda x: cut_to_range(x.astype("int32") - int(data.zero_point), output)
     if rounding is Rounding.ORT:
         ratio = float(data.scale / target.scale)
         return lambda x: rounding.nearest((x.astype("float32") - float(data.zero_point)) * ratio, output)
-    if rounding is Rounding.XNNPACK and output.is_whole and _XNNPACK_RESCALE[0] <= scale <= _XNNPACK_RESCALE[1]:
+    if rounding is Rounding.XNNPACK and not output.activated and _XNNPACK_RESCALE[0] <= scale <= _XNNPACK_RESCALE[1]:
         # as xnn_init_qs8_cvt_scalar_params: 8 bits behind the point, half upwards
         multiplier = int(np.rint(np.float32(256) * (data.scale / target.scale)))
         bias = 0x80 - multiplier * int(data.zero_point)

@@ -13,16 +13,19 @@ class VectorISA:
 
     lanes: int
     registers: int
-    dot_products: tuple[DotProduct, ...] = (MULTIPLY_ADD,)  # of small integers, widest first
+    dot_products: tuple[DotProduct, ...] = (MULTIPLY_ADD,)  # of small integers, the best first
 
     @property
     def byte(self) -> str:
         """The dtype in which quantized activations are stored: what its dot products take, if they take bytes."""
         return "int8" if self.dot_products[0].widens else self.dot_products[0].data
 
-    def dot_product(self, lanes: int) -> DotProduct:
-        """The one for vectors of so many 32-bit lanes, one of those that lanes_for returns."""
-        return next(dot for dot in self.dot_products if dot.lanes == lanes)
+    def dot_product(self, lanes: int, widening: bool = False) -> DotProduct:
+        """The one for vectors of so many 32-bit lanes, one of those that lanes_for returns.
+
+        widening: one that takes 16 bits, even where the CPU has one for bytes.
+        """
+        return next(dot for dot in self.dot_products if dot.lanes == lanes and (dot.widens or not widening))
 
     def lanes_for(self, channels: int) -> int:
         """The vector width in which this many channels cost least, counting what fills up the last vector.
@@ -40,14 +43,14 @@ def vector_isa(target: Target) -> VectorISA:
     has = target_features(target)
     triple = str(target.attrs.get("mtriple", ""))
     if triple.startswith("aarch64"):
-        return VectorISA(lanes=4, registers=32, dot_products=(SDOT if "dotprod" in has else MULTIPLY_ADD,))
+        return VectorISA(lanes=4, registers=32, dot_products=(SDOT, MULTIPLY_ADD) if "dotprod" in has else (MULTIPLY_ADD,))
     if triple.startswith("arm"):
         return VectorISA(lanes=4, registers=16)
     if "avx512f" in has:
-        dots = VNNI if {"avx512vnni", "avx512vl"} <= has else MADD
+        dots = (*VNNI, *MADD) if {"avx512vnni", "avx512vl"} <= has else MADD
         return VectorISA(lanes=16, registers=32, dot_products=dots)
     if "avx" in has:
-        return VectorISA(lanes=8, registers=16, dot_products=VNNI[1:] if "avxvnni" in has else MADD[1:])
+        return VectorISA(lanes=8, registers=16, dot_products=(*VNNI[1:], *MADD[1:]) if "avxvnni" in has else MADD[1:])
     return VectorISA(lanes=4, registers=16, dot_products=MADD[2:] if "sse2" in has else (MULTIPLY_ADD,))
 
 

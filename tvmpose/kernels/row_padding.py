@@ -7,7 +7,7 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as T
 
-from tvmpose.kernels.cost import MULTIPLY_ADDS
+from tvmpose.kernels.cost import MULTIPLY_ADDS, OPAQUE
 
 _ROWS_OF_A_TASK = 16
 
@@ -68,7 +68,7 @@ def pad_rows_kernel(padding: RowPadding, shape: tuple[int, ...], above: int, bel
         T.func_name("main")
         data = T.arg("data", T.buffer(shape, padding.dtype))
         result = T.arg("result", T.buffer((1, rows, padding.padded_line), padding.dtype))
-        T.func_attr({"tirx.noalias": True, "op_pattern": 8, MULTIPLY_ADDS: 0})  # 8: TVM's kOpaque
+        T.func_attr({"tirx.noalias": True, "op_pattern": OPAQUE, MULTIPLY_ADDS: 0})
         with T.sblock("root"):  # TVM's search for reshapes expects one
             T.reads()
             T.writes()

@@ -7,22 +7,22 @@ each phase's weights stay there while all bands pass by.
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from tvmpose.kernels.convolution_schedule import (
-    RegisterTile,
-    _divisors,
-    _output_shape,
-    _vectorize_tile,
-    conv2d_tile,
-)
 from tvmpose.kernels.isa import VectorISA
+from tvmpose.kernels.tiling import (
+    RegisterTile,
+    conv2d_tile,
+    divisors,
+    output_shape,
+    vectorize_tile,
+)
 
 _TILES_PER_BAND = 12  # enough for a register tile, and to read the weights not too often
 
 
 def schedule_winograd_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
     lanes = int(schedule.get(conv).reads[1].source.shape[-1])
-    *_, tiles_y, tiles_x, _, _, channels = _output_shape(schedule, conv)
-    rows = min(n for n in _divisors(tiles_y, tiles_y) if n * tiles_x >= _TILES_PER_BAND or n == tiles_y)
+    *_, tiles_y, tiles_x, _, _, channels = output_shape(schedule, conv)
+    rows = min(n for n in divisors(tiles_y, tiles_y) if n * tiles_x >= _TILES_PER_BAND or n == tiles_y)
     tile = conv2d_tile(rows, tiles_x, channels // lanes, lanes, isa.registers)
     (spread,) = schedule.get_producers(conv)
     for pad in schedule.get_producers(spread):
@@ -33,7 +33,7 @@ def schedule_winograd_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA)
     band, ty = schedule.split(ty, [None, rows])
     c_outer, lane = schedule.split(c, [None, lanes])
     schedule.reorder(a, b, band, ty, tx, c_outer, p, q, lane)
-    _vectorize_tile(schedule, [p, q], lane)
+    vectorize_tile(schedule, [p, q], lane)
     for block in (store, conv, spread):
         schedule.compute_at(block, band, preserve_unit_loops=True)
     _schedule_spread(schedule, spread, isa)
@@ -56,9 +56,9 @@ def _inline_epilogue(schedule: Schedule, conv: SBlockRV) -> SBlockRV:
 def _schedule_spread(schedule: Schedule, spread: SBlockRV, isa: VectorISA) -> None:
     """All points of a tile from the same loads, a vector of channels at a time."""
     *_, ty, tx, u, v, k = schedule.get_loops(spread)
-    k_outer, lane = schedule.split(k, [None, max(_divisors(_output_shape(schedule, spread)[-1], isa.lanes))])
+    k_outer, lane = schedule.split(k, [None, max(divisors(output_shape(schedule, spread)[-1], isa.lanes))])
     schedule.reorder(ty, tx, k_outer, u, v, lane)
-    _vectorize_tile(schedule, [u, v], lane)
+    vectorize_tile(schedule, [u, v], lane)
 
 
 def _schedule_products(schedule: Schedule, conv: SBlockRV, store: SBlockRV, tile: RegisterTile) -> LoopRV:
@@ -69,9 +69,9 @@ def _schedule_products(schedule: Schedule, conv: SBlockRV, store: SBlockRV, tile
     c, vector, lane = schedule.split(c, [None, tile.vectors, tile.lanes])
     schedule.reorder(u, v, c, ty, tx, row, column, vector, lane)
     schedule.compute_at(conv, tx, preserve_unit_loops=True)
-    _vectorize_tile(schedule, [row, column, vector], lane)
+    vectorize_tile(schedule, [row, column, vector], lane)
     *_, row, column, _, _, c, reduction = schedule.get_loops(conv)
     vector, lane = schedule.split(c, [tile.vectors, tile.lanes])
     schedule.reorder(reduction, row, column, vector, lane)
-    _vectorize_tile(schedule, [row, column, vector], lane)
+    vectorize_tile(schedule, [row, column, vector], lane)
     return reduction

@@ -208,13 +208,17 @@ def _depthwise(
 
 def _transposed(walk: Walk, call: relax.Call, data: Integer, kernel: _Kernel, requantize: Requantize) -> relax.Expr:
     outputs = kernel.integers.shape[1]
-    dot = walk.isa.dot_product(walk.isa.lanes_for(outputs))
+    lanes = walk.isa.lanes_for(outputs)
+    dot = walk.isa.dot_product(lanes)
     weight, left_over = kernel.wide() if dot.widens else kernel.signed()
+    if left_over.any():  # each output phase would need sums of its own taps
+        dot = walk.isa.dot_product(lanes, widening=True)
+        weight, _ = kernel.wide()
     strides, (top, left) = _pair(call.attrs.strides), _pair(call.attrs.padding[:2])
     size = (int(call.ty.shape[1]), int(call.ty.shape[2]))
     whole = all(n % stride == 0 for n, stride in zip(size, strides, strict=True))
-    if left_over.any() or not whole or int(call.attrs.groups) != 1 or any(int(n) != 1 for n in call.attrs.dilation):
-        raise NotLowered("its weights' zero points, size, groups or dilation")
+    if not whole or int(call.attrs.groups) != 1 or any(int(n) != 1 for n in call.attrs.dilation):
+        raise NotLowered("its size, groups or dilation")
     packed = pack_transposed_integer_weights(weight, dot, strides, (top, left))
     # each output phase has taps of its own, so its share of the input's zero point is its own as well
     _, sy, sx, *_ = packed.shape

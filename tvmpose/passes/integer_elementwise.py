@@ -8,6 +8,7 @@ from tvm.ir import Expr, GenericConst
 
 from tvmpose.kernels.integer import Output
 from tvmpose.kernels.integer_elementwise import product_formula, rescale_formula, sum_formula
+from tvmpose.kernels.requantize import Rounding
 from tvmpose.passes.integer_tables import is_identity
 from tvmpose.passes.integer_walk import Integer, NotLowered, Walk, operator_name
 from tvmpose.passes.rebuild_call import rebuild_call
@@ -32,7 +33,9 @@ def _elementwise(
 ) -> relax.Expr:
     if (same := _whose_it_stays(formula, first, second)) is not None:
         return same.value
-    return walk.call(name, lambda a, b: _broadcast(formula, a, b), first.value, second.value)
+    # fixed point is long, in 64 bits, and written out again at each use where it is fused: a chain would never end
+    fused = walk.rounding is not Rounding.REFERENCE
+    return walk.call(name, lambda a, b: _broadcast(formula, a, b), first.value, second.value, fused=fused)
 
 
 def _whose_it_stays(formula: Callable[[Expr, Expr], Expr], first: Integer, second: Integer) -> Integer | None:

@@ -8,15 +8,16 @@ from tvm import relax, te, tirx
 from tvm.ir import GenericConst, IRModule
 
 from tvmpose import qdq
+from tvmpose.kernels.cost import OPAQUE
 from tvmpose.kernels.integer import Output
 from tvmpose.kernels.isa import VectorISA
 from tvmpose.kernels.requantize import Rounding, quantize_value
 from tvmpose.passes.rebuild_call import rebuild_call
 from tvmpose.qdq import Quantization, operator_name
 
-# They move elements of one tensor, or pick the largest, whatever the elements stand for.
 # What can make int16 of bytes, and the additions of int16: residual streams may have them.
 WIDE = {"relax.add", "relax.subtract", "relax.nn.conv2d", "relax.nn.conv2d_transpose"}
+# They move elements of one tensor, or pick the largest, whatever the elements stand for.
 MOVEMENTS = {
     f"relax.{name}"
     for name in (
@@ -24,8 +25,6 @@ MOVEMENTS = {
         "tile"
     ).split()
 }
-
-_OPAQUE = 8  # TVM's OpPatternKind
 
 
 @dataclass(frozen=True)
@@ -121,12 +120,12 @@ class Walk:
         low, high = np.iinfo(target.dtype).min, np.iinfo(target.dtype).max
         if target.dtype not in ("int8", "uint8") and not self.takes_wide(target.dtype):
             raise NotLowered(f"its result is {target.dtype}")
-        source = self.resolve(expression)
+        source, activated = self.resolve(expression), False
         while (bounds := _bounds(source)) is not None:
             steps = [float(np.round(b / target.scale)) + float(target.zero_point) for b in bounds]
             low, high = int(max(low, min(steps[0], high))), int(min(high, max(steps[1], low)))
-            source = self.resolve(source.args[0])
-        output = Output(target.dtype, int(target.zero_point), low, high)
+            source, activated = self.resolve(source.args[0]), True
+        output = Output(target.dtype, int(target.zero_point), low, high, activated)
         row = self.rows.get(operator_name(source))
         if row is None:
             raise NotLowered("no integer kernel for it")
@@ -238,11 +237,11 @@ class Walk:
         kernel = self.builder.add_func(function, name)
         return relax.call_tir(kernel, [data, *map(relax.const, tables)], relax.TensorType(shape, dtype))
 
-    def call(self, name: str, compute: Callable[..., te.Tensor], *arguments: relax.Expr) -> relax.Expr:
-        attrs = {}
-        if self.rounding is Rounding.REFERENCE and name in ("integer_add", "integer_multiply"):
-            # long expressions in 64 bits, written out again at each use when they are fused: a chain would never end
-            attrs = {"op_pattern": _OPAQUE}
+    def call(
+        self, name: str, compute: Callable[..., te.Tensor], *arguments: relax.Expr, fused: bool = True
+    ) -> relax.Expr:
+        """A kernel as TE computes it. fused: with its neighbours, where the fusion finds that it can be."""
+        attrs = {} if fused else {"op_pattern": OPAQUE}
         return self.builder.call_te(compute, *arguments, primfunc_name_hint=name, primfunc_attrs=attrs)
 
 

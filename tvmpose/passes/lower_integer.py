@@ -16,29 +16,24 @@ from tvmpose.passes.integer_convolutions import CONVOLUTIONS, biased_convolution
 from tvmpose.passes.integer_elementwise import extreme, integer_product, integer_sum, joined, moved, padded, requantized
 from tvmpose.passes.integer_pictures import integer_average_pool, integer_mean, integer_resize
 from tvmpose.passes.integer_tables import TABULATED, tabulated
-from tvmpose.passes.integer_walk import MOVEMENTS, NotLowered, Refusal, Row, Walk, operator_name
+from tvmpose.passes.integer_walk import MOVEMENTS, NotLowered, Row, Walk, operator_name
 from tvmpose.passes.verify_integer import with_refusals
 from tvmpose.qdq import Quantization, is_quantized
 
 
-class LowerInteger:
-    """The pass. refusals: what stayed float, of the module it was last called with."""
+def lower_integer(mod: IRModule, isa: VectorISA, rounding: Rounding) -> IRModule:
+    """The module with integer kernels and, as an attribute, what stayed float (verify_integer.refusals_of).
 
-    def __init__(self, isa: VectorISA, rounding: Rounding):
-        self.isa, self.rounding = isa, rounding
-        self.refusals: list[Refusal] = []
-
-    def __call__(self, mod: IRModule) -> IRModule:
-        if not is_quantized(mod["main"]):
-            return mod
-        walk = Walk(mod["main"], self.isa, self.rounding, _ROWS)
-        lowered = walk.run()
-        self.refusals = walk.refusals
-        lowered = with_refusals(lowered, walk.refusals)
-        for name, function in mod.functions_items():
-            if name.name_hint != "main":
-                lowered.update_func(name, function)
-        return lowered
+    A module without quantized tensors is returned as it is.
+    """
+    if not is_quantized(mod["main"]):
+        return mod
+    walk = Walk(mod["main"], isa, rounding, _ROWS)
+    lowered = with_refusals(walk.run(), walk.refusals)
+    for name, function in mod.functions_items():
+        if name.name_hint != "main":
+            lowered.update_func(name, function)
+    return lowered
 
 
 def _add(walk: Walk, call: relax.Call, target: Quantization, output: Output) -> relax.Expr:

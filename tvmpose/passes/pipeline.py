@@ -17,7 +17,7 @@ from tvmpose.passes.fold_batch_norm import fold_batch_norm
 from tvmpose.passes.fold_padding import FoldPadding
 from tvmpose.passes.legalize import legalize
 from tvmpose.passes.lower_convolution import LowerConvolution
-from tvmpose.passes.lower_integer import LowerInteger
+from tvmpose.passes.lower_integer import lower_integer
 from tvmpose.passes.schedule_kernels import ScheduleKernels
 from tvmpose.passes.verify_integer import refusals_of, verify_integer
 
@@ -28,7 +28,10 @@ def phases(target: Target, rounding: Rounding = Rounding.XNNPACK) -> list[Phase]
     isa, T = vector_isa(target), relax.transform
     return [
         ("layout", [T.Normalize(), _module_pass(keeping_quantized_constants(_layout), "layout")]),
-        ("integers", [_module_pass(LowerInteger(isa, rounding), "LowerInteger"), T.DeadCodeElimination()]),
+        (
+            "integers",
+            [_module_pass(lambda mod: lower_integer(mod, isa, rounding), "LowerInteger"), T.DeadCodeElimination()],
+        ),
         (
             "graph",
             [

@@ -7,6 +7,7 @@ from math import prod
 from tvm import relax
 from tvm.ir import IRModule
 
+from tvmpose.errors import ModelError
 from tvmpose.passes.integer_walk import Refusal
 from tvmpose.qdq import operator_name
 
@@ -36,7 +37,7 @@ def integer_summary(mod: IRModule, refusals: Sequence[Refusal]) -> str:
 
 
 def verify_integer(lowered: IRModule, scheduled: IRModule) -> None:
-    """Raises AssertionError, naming the kernel. lowered: after LowerInteger; scheduled: the same after all passes.
+    """Raises ModelError, naming the kernel. lowered: after lower_integer; scheduled: the same after all passes.
 
     Integer kernels store bytes and read nothing but bytes and constants, except those that quantize what was refused.
     What the later passes fuse and schedule stores no int32 or float tensor of a size that the graph did not have.
@@ -46,15 +47,20 @@ def verify_integer(lowered: IRModule, scheduled: IRModule) -> None:
     quantizing = 0
     for call in _kernel_calls(lowered):
         name = call.args[0].name_hint
-        assert _dtype(call) in _STORED, f"{name} stores {_dtype(call)}"
+        _require(_dtype(call) in _STORED, f"{name} stores {_dtype(call)}")
         inputs = {_dtype(value) for value in call.args[1].fields if isinstance(value, relax.Var)}
-        assert "int32" not in inputs, f"{name} reads sums"
+        _require("int32" not in inputs, f"{name} reads sums")
         quantizing += "float32" in inputs
-    assert quantizing <= len(refusals), f"{quantizing} kernels read floats, {len(refusals)} operators were refused"
+    _require(quantizing <= len(refusals), f"{quantizing} kernels read floats, {len(refusals)} operators were refused")
     known = set().union(*map(_sizes, _values(lowered)))
     for call in _kernel_calls(scheduled):
         for dtype, size in _sizes(call):
-            assert dtype in _STORED or (dtype, size) in known, f"{call.args[0].name_hint} stores {size} of {dtype}"
+            _require(dtype in _STORED or (dtype, size) in known, f"{call.args[0].name_hint} stores {size} of {dtype}")
+
+
+def _require(condition: bool, fault: str) -> None:
+    if not condition:
+        raise ModelError(f"this quantized model was not lowered as it should be, a fault of tvmpose: {fault}")
 
 
 def _values(mod: IRModule) -> list[relax.Expr]:

@@ -1,0 +1,173 @@
+"""What the loops of all convolutions share: register tiles, how they are cut out of the loops, and who works on what.
+
+A register tile is a part of the output, rows x columns x vectors, that stays in registers while the reduction runs over
+kernel rows, columns and input channels. The padded rows that a band of output rows needs are copied once, in cache;
+whatever was fused behind the convolution (bias, activation, residual) is applied to the tile before it is stored. Tiles
+come from a small analytic model of the instruction set, not from a search.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV, SBlockRV
+
+MANY_TASKS = 8  # keep up to four threads evenly busy
+
+
+@dataclass(frozen=True)
+class RegisterTile:
+    """The part of the output that one innermost kernel step keeps in registers."""
+
+    rows: int
+    columns: int
+    vectors: int
+    lanes: int
+
+
+def conv2d_tile(
+    height: int, width: int, vectors: int, lanes: int, registers: int, ragged: bool = False
+) -> RegisterTile:
+    """The tile with most multiply-adds per load: points * vectors of them for points + vectors loads.
+
+    Beside the accumulators a step holds its weight vectors and one broadcast input. ragged: the last tile of a row may
+    stand over its end, whose share of the work is then lost.
+    """
+    candidates = [
+        RegisterTile(rows, columns, count, lanes)
+        for count in divisors(vectors, 6)
+        for columns in (range(1, min(width, 16) + 1) if ragged else divisors(width, 16))
+        for rows in divisors(height, 4)
+        if rows * columns * count + count + 2 <= registers and (rows == 1 or width % columns == 0)
+    ]
+
+    def useful_multiply_adds_per_load(tile: RegisterTile) -> float:
+        points = tile.rows * tile.columns
+        useful = width / (-(-width // tile.columns) * tile.columns)
+        # a tie goes to fewer rows
+        return useful**2 * points * tile.vectors / (points + tile.vectors) - 0.01 * tile.rows
+
+    return max(candidates, key=useful_multiply_adds_per_load)
+
+
+@dataclass(frozen=True)
+class TileLoops:
+    """Loops of a convolution's output in bands and tiles, and of the convolution itself inside one tile."""
+
+    n: LoopRV
+    band: LoopRV
+    c_outer: LoopRV
+    tile: tuple[LoopRV, LoopRV, LoopRV, LoopRV]  # of the convolution: row, column, vector, lane
+    phases: list[LoopRV]
+    reduction: list[LoopRV]
+    whole: bool  # the last vector of channels is full
+
+
+def tile_loops(
+    schedule: Schedule,
+    output: SBlockRV,
+    conv: SBlockRV,
+    tile: RegisterTile,
+    kernel_rows: int,
+    reductions: int,
+    phases: tuple[int, int],
+) -> TileLoops:
+    """Make the output's loops bands of rows, output channels, rows of tiles, columns of tiles; inside, the tile.
+
+    The convolution comes inside a tile, into registers. All phases of a transposed convolution's tile are made from the
+    same input and stored together.
+    """
+    n, y, x, c = schedule.get_loops(output)
+    (_, height, width, channels), (sy, sx) = output_shape(schedule, output), phases
+    per_band = tiles_per_band(height // (tile.rows * sy), tile.rows, kernel_rows - 1)
+    band, band_row, row = schedule.split(y, [None, per_band, tile.rows * sy])
+    x_outer, column = schedule.split(x, [None, tile.columns * sx])
+    c_outer, vector, lane = schedule.split(c, [None, tile.vectors, tile.lanes])
+    schedule.reorder(n, band, c_outer, band_row, x_outer, row, column, vector, lane)
+    schedule.compute_at(conv, x_outer, preserve_unit_loops=True)
+    schedule.set_scope(conv, 0, "local")
+    vectorize_tile(schedule, [row, column, vector], lane)
+    whole = channels % (tile.vectors * tile.lanes) == 0
+    if not whole and extent(schedule, c_outer) > 1:  # only the last vector of channels tests its lanes
+        schedule.annotate(c_outer, "pragma_loop_partition_hint", True)
+    if width % (tile.columns * sx):  # only the last tile of a row tests its columns
+        schedule.annotate(x_outer, "pragma_loop_partition_hint", True)
+    rank = len(output_shape(schedule, conv))
+    *spatial, conv_channel = schedule.get_loops(conv)[-rank - reductions : -reductions]
+    _, conv_row, conv_column, *conv_phases = spatial
+    reduction = schedule.get_loops(conv)[-reductions:]
+    conv_vector, conv_lane = schedule.split(conv_channel, [tile.vectors, tile.lanes])
+    inner = (conv_row, conv_column, conv_vector, conv_lane)
+    return TileLoops(n, band, c_outer, inner, conv_phases, reduction, whole)
+
+
+def share_between_threads(
+    schedule: Schedule, conv: SBlockRV, loops: TileLoops, beside: Sequence[SBlockRV] = (), lanes: int = 16
+) -> None:
+    """Choose the loop that threads share, and pad the rows at the loop that keeps them in cache, lanes at a time.
+
+    beside: further blocks that a band's rows are needed for.
+    """
+    padding = schedule.get_producers(conv)
+    if not padding and not beside and loops.whole:
+        if _weights_outweigh_input(schedule, conv):  # each thread then reads its own share of them, once
+            schedule.reorder(loops.c_outer, loops.band)
+            schedule.parallel(schedule.fuse(loops.n, loops.c_outer, loops.band))
+        else:
+            schedule.parallel(schedule.fuse(loops.n, loops.band, loops.c_outer))
+        return
+    parallel = schedule.fuse(loops.n, loops.band)
+    for block in (*beside, *padding):
+        schedule.compute_at(block, parallel, preserve_unit_loops=True)
+    for pad in padding:
+        channel = schedule.get_loops(pad)[-1]
+        schedule.vectorize(schedule.split(channel, [None, max(divisors(extent(schedule, channel), lanes))])[1])
+    schedule.parallel(parallel)
+
+
+def inline_epilogue(schedule: Schedule, conv: SBlockRV) -> tuple[SBlockRV, SBlockRV]:
+    """Leave two blocks, the convolution and the one that stores the result; returns (output, convolution)."""
+    while True:
+        consumers = schedule.get_consumers(conv)
+        if not consumers:  # nothing was fused behind it: store by a copy out of the registers
+            return schedule.cache_write(conv, 0, "local"), conv
+        if not schedule.get_consumers(consumers[0]):
+            return consumers[0], conv
+        schedule.compute_inline(consumers[0])
+
+
+def vectorize_tile(schedule: Schedule, unrolled: Sequence[LoopRV], lane: LoopRV) -> None:
+    """Before decompose_reduction, so that the initialisation has the same shape and stays in the same registers."""
+    schedule.vectorize(lane)
+    for loop in unrolled:
+        schedule.unroll(loop)
+
+
+def tiles_per_band(tiles: int, rows: int, halo: int) -> int:
+    """How many tiles of that many rows make a band.
+
+    There should be many bands for the threads to share; but a band copies `halo` rows that its neighbour copies too, so
+    it should itself have as many, as long as four bands are left: of a prime number of tiles each is a band.
+    """
+    wanted = max(tiles // MANY_TASKS, min(-(-halo // rows), tiles // 4), 1)
+    few_enough = [n for n in divisors(tiles, tiles) if n <= max(1, tiles // 4)]
+    return min((n for n in few_enough if n >= wanted), default=max(few_enough))
+
+
+def _weights_outweigh_input(schedule: Schedule, conv: SBlockRV) -> bool:
+    data, weight = (prod(int(n) for n in read.source.shape) for read in schedule.get(conv).reads)
+    return weight > data
+
+
+def extent(schedule: Schedule, loop: LoopRV) -> int:
+    return int(schedule.get(loop).extent)
+
+
+def output_shape(schedule: Schedule, block: SBlockRV) -> tuple[int, ...]:
+    return tuple(int(n) for n in schedule.get(block).writes[0].source.shape)
+
+
+def divisors(number: int, limit: int) -> list[int]:
+    """Up to limit, ascending."""
+    return [n for n in range(1, min(number, limit) + 1) if number % n == 0]
