@@ -43,7 +43,8 @@ def vector_isa(target: Target) -> VectorISA:
     has = target_features(target)
     triple = str(target.attrs.get("mtriple", ""))
     if triple.startswith("aarch64"):
-        return VectorISA(lanes=4, registers=32, dot_products=(SDOT, MULTIPLY_ADD) if "dotprod" in has else (MULTIPLY_ADD,))
+        dots = (SDOT, MULTIPLY_ADD) if "dotprod" in has else (MULTIPLY_ADD,)
+        return VectorISA(lanes=4, registers=32, dot_products=dots)
     if triple.startswith("arm"):
         return VectorISA(lanes=4, registers=16)
     if "avx512f" in has:
