@@ -43,7 +43,7 @@ def vector_isa(target: Target) -> VectorISA:
     has = target_features(target)
     triple = str(target.attrs.get("mtriple", ""))
     if triple.startswith("aarch64"):
-        dots = (SDOT, MULTIPLY_ADD) if "dotprod" in has else (MULTIPLY_ADD,)
+        dots: tuple[DotProduct, ...] = (SDOT, MULTIPLY_ADD) if "dotprod" in has else (MULTIPLY_ADD,)
         return VectorISA(lanes=4, registers=32, dot_products=dots)
     if triple.startswith("arm"):
         return VectorISA(lanes=4, registers=16)
