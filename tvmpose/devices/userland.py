@@ -95,13 +95,17 @@ def _download(userland: Userland, state: Path) -> list[Path]:
         settings |= {"Dir::Etc::SourceList": str(Path(sources).resolve()), "Dir::Etc::SourceParts": "-"}
     apt = ["apt-get", "--quiet=2", *(f"-o{key}={value}" for key, value in settings.items())]
     environment = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
-    run([*apt, "update"], environment)
+    updated = ""
+    try:
+        run([*apt, "update"], environment)
+    except SetupError as error:  # one source of many may be out of reach: what counts is whether all packages are there
+        updated = f"{error}; "
     try:
         run([*apt, "--yes", "--no-install-recommends", "--download-only", "install", *userland.packages], environment)
     except SetupError as error:
-        where = f"for {userland.architecture} in the sources of this machine's apt"
+        what = f"no {', '.join(userland.packages)} for {userland.architecture} in the sources of this machine's apt"
         advice = "TVMPOSE_APT_SOURCES=FILE, a sources.list of Debian, names others"
-        raise SetupError(f"no {', '.join(userland.packages)} {where} ({error}); {advice}") from error
+        raise SetupError(f"{what} ({updated}{error}); {advice}") from error
     return sorted((state / "archives").glob("*.deb"))
 
 
