@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import boards, deployment, fp32, int8, quantized_accuracy, startup
+from benchmarks import boards, deployment, fp32, int8, quantized_accuracy, smallest, startup
 
 BENCHMARKS = {
     "boards": boards.main,
@@ -10,6 +10,7 @@ BENCHMARKS = {
     "fp32": fp32.main,
     "int8": int8.main,
     "quantized_accuracy": quantized_accuracy.main,
+    "smallest": smallest.main,
     "startup": startup.main,
 }
 
