@@ -103,13 +103,12 @@ def share_close(
 ) -> tuple[float, int]:
     """PCK, and of how many joints; estimate: picture (uint8 BGR) and box to keypoints by name."""
     table = json.loads((coco / "person_keypoints_val2017_dev100.json").read_text())
-    files = {image["id"]: image["file_name"] for image in table["images"]}
+    pictures = {image["id"]: cv2.imread(str(coco / "val2017" / image["file_name"])) for image in table["images"]}
     names, close = skeleton("coco17").keypoints, []
     for person in table["annotations"]:
         if person["iscrowd"] or not person["num_keypoints"]:
             continue
-        picture = cv2.imread(str(coco / "val2017" / files[person["image_id"]]))
-        found = estimate(picture, person["bbox"])
+        found = estimate(pictures[person["image_id"]], person["bbox"])
         truth = dict(zip(names, np.reshape(person["keypoints"], (-1, 3)), strict=True))
         reach = CLOSE * max(person["bbox"][2:])
         close += [
