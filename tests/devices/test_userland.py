@@ -97,6 +97,18 @@ def test_made_at_once__second_of_two__leaves_the_first(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["folder", "early"]
 
 
+def test_link_tree__file_system_without_hard_links__copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: str, destination: str) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(userland.os, "link", refuse)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "file").write_text("x")
+    link_tree(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b" / "file").read_text() == "x"
+    assert not (tmp_path / "b" / "file").samefile(tmp_path / "a" / "file")
+
+
 def test_link_tree__file_and_symbolic_link__are_the_same(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "file").write_text("x")

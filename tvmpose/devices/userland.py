@@ -43,8 +43,15 @@ def build_userland(userland: Userland, root: Path, progress: Callable[[str], Non
 
 
 def link_tree(source: Path, destination: Path) -> None:
-    """The same files in another folder, without their content once more; of one file system."""
-    shutil.copytree(source, destination, symlinks=True, copy_function=os.link, dirs_exist_ok=True)
+    """The same files in another folder, without their content once more where the file system can do that."""
+    shutil.copytree(source, destination, symlinks=True, copy_function=_link_or_copy, dirs_exist_ok=True)
+
+
+def _link_or_copy(source: str, destination: str) -> None:
+    try:
+        os.link(source, destination)
+    except OSError:
+        shutil.copy2(source, destination)
 
 
 @contextmanager
