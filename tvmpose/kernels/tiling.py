@@ -14,6 +14,9 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 MANY_TASKS = 8  # keep up to four threads evenly busy
+_IN_FLIGHT = 8  # multiply-adds that do not wait for each other, for a core to be always busy
+_LOAD_TIME = 1.2  # in multiply-adds
+_WRITTEN_OUT = 5  # tiles of channels whose last one has fewer vectors: each then has code of its own
 
 
 @dataclass(frozen=True)
@@ -29,26 +32,37 @@ class RegisterTile:
 def conv2d_tile(
     height: int, width: int, vectors: int, lanes: int, registers: int, ragged: bool = False
 ) -> RegisterTile:
-    """The tile with most multiply-adds per load: points * vectors of them for points + vectors loads.
+    """The tile that takes least time for the whole output, by a model of one step of the reduction.
 
-    Beside the accumulators a step holds its weight vectors and one broadcast input. ragged: the last tile of a row may
-    stand over its end, whose share of the work is then lost.
+    Beside the accumulators a step holds its weight vectors and one broadcast input. The last tile of the channels may
+    have fewer vectors, if they are few. ragged: the last tile of a row may stand over its end, whose share of the work is then lost.
     """
     candidates = [
         RegisterTile(rows, columns, count, lanes)
-        for count in divisors(vectors, 6)
+        for count in range(1, min(vectors, 6) + 1)
+        if vectors % count == 0 or vectors // count < _WRITTEN_OUT
         for columns in (range(1, min(width, 16) + 1) if ragged else divisors(width, 16))
         for rows in divisors(height, 4)
-        if rows * columns * count + count + 2 <= registers and (rows == 1 or width % columns == 0)
+        if rows * columns * count + count + 1 <= registers and (rows == 1 or width % columns == 0)
     ]
 
-    def useful_multiply_adds_per_load(tile: RegisterTile) -> float:
+    def time_of_a_point(tile: RegisterTile) -> float:
         points = tile.rows * tile.columns
         useful = width / (-(-width // tile.columns) * tile.columns)
-        # a tie goes to fewer rows
-        return useful**2 * points * tile.vectors / (points + tile.vectors) - 0.01 * tile.rows
+        whole, rest = divmod(vectors, tile.vectors)
+        time = whole * _step_time(points, tile.vectors) + (_step_time(points, rest) if rest else 0)
+        # of equally fast ones that with fewer loads, then with fewer rows
+        return time / (points * useful**2) + 1e-3 * (points + tile.vectors) / (points * tile.vectors) + 1e-6 * tile.rows
 
-    return max(candidates, key=useful_multiply_adds_per_load)
+    return min(candidates, key=time_of_a_point)
+
+
+def _step_time(points: int, vectors: int) -> float:
+    """Of one step of the reduction, in multiply-adds of a core that starts two of them and two loads in a cycle.
+
+    Each takes four cycles, so that eight have to be under way; loads get in each other's way a little.
+    """
+    return max(points * vectors, _LOAD_TIME * (points + vectors), _IN_FLIGHT)
 
 
 @dataclass(frozen=True)
@@ -89,7 +103,9 @@ def tile_loops(
     schedule.set_scope(conv, 0, "local")
     vectorize_tile(schedule, [row, column, vector], lane)
     whole = channels % (tile.vectors * tile.lanes) == 0
-    if not whole and extent(schedule, c_outer) > 1:  # only the last vector of channels tests its lanes
+    if -(-channels // tile.lanes) % tile.vectors:
+        schedule.unroll(c_outer)
+    elif not whole and extent(schedule, c_outer) > 1:  # only the last vector of channels tests its lanes
         schedule.annotate(c_outer, "pragma_loop_partition_hint", True)
     if width % (tile.columns * sx):  # only the last tile of a row tests its columns
         schedule.annotate(x_outer, "pragma_loop_partition_hint", True)
