@@ -180,16 +180,23 @@ def test_conv2d_tile__any_shape__accumulators_weights_and_an_input_fit_the_regis
     lanes, registers = unit
     tile = conv2d_tile(height, width, vectors, lanes, registers)
     assert tile.rows * tile.columns * tile.vectors + tile.vectors + 1 <= registers
-    assert (height % tile.rows, width % tile.columns, vectors % tile.vectors) == (0, 0, 0)
+    assert (height % tile.rows, width % tile.columns) == (0, 0)
+    assert 1 <= tile.vectors <= vectors
     assert tile.lanes == lanes
 
 
+@pytest.mark.parametrize("vectors", [5, 7, 11, 13, 17, 29])
+def test_conv2d_tile__prime_number_of_vectors__is_not_a_single_one(vectors):
+    assert conv2d_tile(16, 16, vectors, 8, 16).vectors > 1
+
+
 @given(EXTENT, EXTENT, st.integers(1, 7), st.integers(1, 2), LANES_AND_REGISTERS)
-def test_depthwise_tile__any_shape__accumulators_and_a_row_of_inputs_fit_the_registers(
+def test_depthwise_tile__any_shape__accumulators_fit_the_registers_and_a_row_of_inputs_or_eight_columns(
     height, width, kernel, stride, unit
 ):
     lanes, registers = unit
     tile = depthwise_tile(height, width, lanes, registers, kernel, stride)
-    assert tile.rows * tile.columns + (tile.columns - 1) * stride + kernel <= registers
+    fits = tile.rows * tile.columns + (tile.columns - 1) * stride + kernel <= registers
+    assert fits or (tile.rows == 1 and tile.columns <= 8)
     assert (height % tile.rows, width % tile.columns) == (0, 0)
     assert (tile.vectors, tile.lanes) == (1, lanes)

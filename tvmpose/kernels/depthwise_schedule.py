@@ -22,11 +22,15 @@ from tvmpose.kernels.tiling import (
 )
 
 _ACCUMULATORS = 8  # enough to hide the latency of multiply-adds; more drive the weights out of the registers
-_GUARDED_TAPS = 5
+_GUARDED_TAPS = 7
+_LINE = 16  # floats in a cache line
 
 
 def depthwise_tile(height: int, width: int, lanes: int, registers: int, kernel: int, stride: int) -> RegisterTile:
-    """Of the largest tiles whose accumulators fit beside a row of inputs, the one that loads least."""
+    """Of the largest tiles whose accumulators fit beside a row of inputs and of weights, the one that loads least.
+
+    Where a row fits beside too few accumulators, it is read from the cache again and again: then long rows are best.
+    """
 
     def registers_used(rows: int, columns: int) -> int:
         return rows * columns + (columns - 1) * stride + kernel
@@ -41,6 +45,9 @@ def depthwise_tile(height: int, width: int, lanes: int, registers: int, kernel: 
         if rows * columns <= _ACCUMULATORS and registers_used(rows, columns) <= registers
     ]
     rows, columns = max(candidates, key=lambda tile: (tile[0] * tile[1], -inputs(*tile)), default=(1, 1))
+    long = max(divisors(width, _ACCUMULATORS))
+    if stride == 1 and rows * columns < long:
+        rows, columns = 1, long
     return RegisterTile(rows, columns, 1, lanes)
 
 
@@ -61,11 +68,14 @@ def schedule_depthwise_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA
     per_band = 1 if guarded else tiles_per_band(height // tile.rows, tile.rows, weight[0] - 1)
     band, band_row, row = schedule.split(y, [None, per_band, tile.rows])
     x_outer, column = schedule.split(x, [None, tile.columns])
-    c_outer, vector, lane = schedule.split(c, [None, 1, lanes])
-    schedule.reorder(n, band, c_outer, band_row, x_outer, row, column, vector, lane)
-    schedule.compute_at(conv, x_outer, preserve_unit_loops=True)
+    c_outer, vector, lane = schedule.split(c, [None, _vectors_of_lines(channels // lanes, lanes), lanes])
+    if guarded:
+        schedule.reorder(n, band, band_row, x_outer, c_outer, vector, row, column, lane)
+    else:
+        schedule.reorder(n, band, c_outer, band_row, x_outer, vector, row, column, lane)
+    schedule.compute_at(conv, vector, preserve_unit_loops=True)
     schedule.set_scope(conv, 0, "local")
-    vectorize_tile(schedule, [row, column, vector], lane)
+    vectorize_tile(schedule, [row, column], lane)
     conv_row, conv_column, conv_channel, ry, rx = schedule.get_loops(conv)[-5:]
     conv_vector, conv_lane = schedule.split(conv_channel, [1, lanes])
     schedule.reorder(ry, conv_row, rx, conv_column, conv_vector, conv_lane)
@@ -73,12 +83,19 @@ def schedule_depthwise_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA
     if not whole and extent(schedule, c_outer) > 1:  # only the last vector of channels tests its lanes
         schedule.annotate(c_outer, "pragma_loop_partition_hint", True)
     copies = padding and not guarded
+    few_rows = height // tile.rows < MANY_TASKS
     schedule.parallel(
-        _copy_padding(schedule, padding, n, band, c_outer, whole) if copies else schedule.fuse(n, band, c_outer)
+        _copy_padding(schedule, padding, n, band, c_outer, whole) if copies else (schedule.fuse(n, band, band_row, *[x_outer] * few_rows) if guarded else schedule.fuse(n, band, c_outer))
     )
     schedule.decompose_reduction(conv, ry)
     if guarded and padding:
         guard_padding(schedule, conv)
+
+
+def _vectors_of_lines(vectors: int, lanes: int) -> int:
+    """How many vectors of a pixel's channels come one after the other: whole cache lines, each read but once."""
+    needed = -(-_LINE // lanes)
+    return next((n for n in divisors(vectors, 4 * needed) if n >= needed), 1)
 
 
 def _copy_padding(

@@ -16,7 +16,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 MANY_TASKS = 8  # keep up to four threads evenly busy
 _IN_FLIGHT = 8  # multiply-adds that do not wait for each other, for a core to be always busy
 _LOAD_TIME = 1.2  # in multiply-adds
-_WRITTEN_OUT = 5  # tiles of channels whose last one has fewer vectors: each then has code of its own
+_WRITTEN_OUT = 12  # tiles of channels whose last one has fewer vectors: each then has code of its own
 
 
 @dataclass(frozen=True)
