@@ -85,7 +85,9 @@ def schedule_depthwise_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA
     copies = padding and not guarded
     few_rows = height // tile.rows < MANY_TASKS
     schedule.parallel(
-        _copy_padding(schedule, padding, n, band, c_outer, whole) if copies else (schedule.fuse(n, band, band_row, *[x_outer] * few_rows) if guarded else schedule.fuse(n, band, c_outer))
+        _copy_padding(schedule, padding, n, band, c_outer, whole)
+        if copies
+        else (schedule.fuse(n, band, band_row, *[x_outer] * few_rows) if guarded else schedule.fuse(n, band, c_outer))
     )
     schedule.decompose_reduction(conv, ry)
     if guarded and padding:

@@ -6,12 +6,14 @@ from tvm.tirx import PrimFunc
 from tvmpose.kernels import convolution_schedule, depthwise_schedule, generic, integer_schedule, winograd_schedule
 from tvmpose.kernels.convolution import TEMPLATE
 from tvmpose.kernels.cost import is_written_out
+from tvmpose.kernels.few_outputs import schedule_folded_conv2d
 from tvmpose.kernels.isa import VectorISA
 
 _TEMPLATES = {
     "conv2d": convolution_schedule.schedule_conv2d,
     "conv2d_transpose": convolution_schedule.schedule_conv2d_transpose,
     "depthwise_conv2d": depthwise_schedule.schedule_depthwise_conv2d,
+    "folded_conv2d": schedule_folded_conv2d,
     "integer_conv2d": integer_schedule.schedule_integer_conv2d,
     "integer_conv2d_transpose": integer_schedule.schedule_integer_conv2d_transpose,
     "planar_conv2d": convolution_schedule.schedule_planar_conv2d,

@@ -30,17 +30,18 @@ class RegisterTile:
 
 
 def conv2d_tile(
-    height: int, width: int, vectors: int, lanes: int, registers: int, ragged: bool = False
+    height: int, width: int, vectors: int, lanes: int, registers: int, ragged: bool = False, whole: bool = False
 ) -> RegisterTile:
     """The tile that takes least time for the whole output, by a model of one step of the reduction.
 
     Beside the accumulators a step holds its weight vectors and one broadcast input. The last tile of the channels may
-    have fewer vectors, if they are few. ragged: the last tile of a row may stand over its end, whose share of the work is then lost.
+    have fewer vectors, if there are few such tiles and they need not be whole ones. ragged: the last tile of a row may
+    stand over its end, whose share of the work is then lost.
     """
     candidates = [
         RegisterTile(rows, columns, count, lanes)
         for count in range(1, min(vectors, 6) + 1)
-        if vectors % count == 0 or vectors // count < _WRITTEN_OUT
+        if vectors % count == 0 or (not whole and vectors // count < _WRITTEN_OUT)
         for columns in (range(1, min(width, 16) + 1) if ragged else divisors(width, 16))
         for rows in divisors(height, 4)
         if rows * columns * count + count + 1 <= registers and (rows == 1 or width % columns == 0)
@@ -49,10 +50,11 @@ def conv2d_tile(
     def time_of_a_point(tile: RegisterTile) -> float:
         points = tile.rows * tile.columns
         useful = width / (-(-width // tile.columns) * tile.columns)
-        whole, rest = divmod(vectors, tile.vectors)
-        time = whole * _step_time(points, tile.vectors) + (_step_time(points, rest) if rest else 0)
-        # of equally fast ones that with fewer loads, then with fewer rows
-        return time / (points * useful**2) + 1e-3 * (points + tile.vectors) / (points * tile.vectors) + 1e-6 * tile.rows
+        tiles, rest = divmod(vectors, tile.vectors)
+        time = tiles * _step_time(points, tile.vectors) + (_step_time(points, rest) if rest else 0)
+        # of equally fast ones that with whole tiles, then with fewer loads, then with fewer rows
+        tie = 1e-2 * bool(rest) + 1e-3 * (points + tile.vectors) / (points * tile.vectors) + 1e-6 * tile.rows
+        return time / (points * useful**2) + tie
 
     return min(candidates, key=time_of_a_point)
 
