@@ -16,7 +16,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 MANY_TASKS = 8  # keep up to four threads evenly busy
 _IN_FLIGHT = 8  # multiply-adds that do not wait for each other, for a core to be always busy
 _LOAD_TIME = 1.2  # in multiply-adds
-_WRITTEN_OUT = 12  # tiles of channels whose last one has fewer vectors: each then has code of its own
+WRITTEN_OUT = 12  # tiles of channels whose last one is smaller: each of fewer has code of its own
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def conv2d_tile(
     candidates = [
         RegisterTile(rows, columns, count, lanes)
         for count in range(1, min(vectors, 6) + 1)
-        if vectors % count == 0 or (not whole and vectors // count < _WRITTEN_OUT)
+        if vectors % count == 0 or (not whole and vectors // count < WRITTEN_OUT)
         for columns in (range(1, min(width, 16) + 1) if ragged else divisors(width, 16))
         for rows in divisors(height, 4)
         if rows * columns * count + count + 1 <= registers and (rows == 1 or width % columns == 0)

@@ -63,10 +63,10 @@ class _Lowering(PyExprMutator):
             padding = -channels % self.isa.lanes_for(channels)
             packed = relax.const(np.pad(weight[:, :, 0], ((0, 0), (0, 0), (0, padding))))
             return self._call("depthwise_conv2d", lambda x, w: depthwise_conv2d(x, w, window), data, packed)
+        if lanes := folded_lanes(weight.shape[2], weight.shape[3], self.isa):
+            folded = relax.const(pack_folded_weights(weight, lanes))
+            return self._call("folded_conv2d", lambda x, w: folded_conv2d(x, w, window), data, folded)
         if weight.shape[3] < 4 and weight.shape[:2] != (1, 1):
-            if lanes := folded_lanes(weight.shape[2], weight.shape[3], self.isa):
-                folded = relax.const(pack_folded_weights(weight, lanes))
-                return self._call("folded_conv2d", lambda x, w: folded_conv2d(x, w, window), data, folded)
             plain = relax.const(np.ascontiguousarray(weight))
             return self._call("planar_conv2d", lambda x, w: planar_conv2d(x, w, window), data, plain)
         packed = pack_weights(weight, self.isa.lanes_for(weight.shape[3]))
