@@ -10,8 +10,8 @@ from tvmpose.kernels.integer import TILE
 from tvmpose.kernels.isa import VectorISA
 from tvmpose.kernels.tiling import (
     RegisterTile,
-    conv2d_tile,
     inline_epilogue,
+    load_inputs_by_vectors,
     output_shape,
     share_between_threads,
     tile_loops,
@@ -20,16 +20,16 @@ from tvmpose.kernels.tiling import (
 
 
 def schedule_integer_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
-    lanes = int(schedule.get(conv).reads[1].source.shape[-2])
-    rows, columns, vectors = (int(n) for n in schedule.get(conv).annotations[TILE])
-    _schedule_tiles(schedule, conv, RegisterTile(rows, columns, vectors, lanes), isa)
+    _schedule_tiles(schedule, conv, _tile(schedule, conv), isa)
 
 
 def schedule_integer_conv2d_transpose(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
-    lanes = int(schedule.get(conv).reads[1].source.shape[-2])
-    _, rows, columns, sy, sx, channels = output_shape(schedule, conv)
-    tile = conv2d_tile(rows, columns, channels // lanes, lanes, isa.registers)
-    _schedule_tiles(schedule, conv, tile, isa, phases=(sy, sx))
+    _, _, _, sy, sx, _ = output_shape(schedule, conv)
+    _schedule_tiles(schedule, conv, _tile(schedule, conv), isa, phases=(sy, sx))
+
+
+def _tile(schedule: Schedule, conv: SBlockRV) -> RegisterTile:
+    return RegisterTile(*(int(n) for n in schedule.get(conv).annotations[TILE]))
 
 
 def _schedule_tiles(
@@ -49,6 +49,8 @@ def _schedule_tiles(
         schedule.reorder(*loops.phases, *outer, taken, *loops.tile)
         vectorize_tile(schedule, unrolled, lane)
     share_between_threads(schedule, conv, loops, beside=window_sums, lanes=64)
+    if dot.llvm and isa.by_element:
+        load_inputs_by_vectors(schedule, conv, outer[-1], loops.tile)
     schedule.annotate(conv, MULTIPLY_ADDS, prod(int(axis.dom.extent) for axis in schedule.get(conv).iter_vars))
     init = schedule.decompose_reduction(conv, outer[0])
     if dot.llvm:

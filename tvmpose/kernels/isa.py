@@ -4,16 +4,22 @@ from dataclasses import dataclass
 
 from tvm.target import Target
 
-from tvmpose.kernels.dot_product import MADD, MULTIPLY_ADD, SDOT, VNNI, DotProduct
+from tvmpose.kernels.dot_product import MADD, MULL, MULTIPLY_ADD, SDOT, VNNI, DotProduct
 
 
 @dataclass(frozen=True)
 class VectorISA:
-    """Vector unit of one core. lanes: float32 lanes of the widest register; registers: architectural count."""
+    """Vector unit of one core. lanes: float32 lanes of the widest register; registers: architectural count.
+
+    by_element: whether a multiply-add takes one element of a register for all its lanes. tiles_on_stack: whether
+    tiles of registers are variables that LLVM promotes, not buffers from the runtime.
+    """
 
     lanes: int
     registers: int
     dot_products: tuple[DotProduct, ...] = (MULTIPLY_ADD,)  # of small integers, the best first
+    by_element: bool = False
+    tiles_on_stack: bool = False
 
     @property
     def byte(self) -> str:
@@ -43,10 +49,10 @@ def vector_isa(target: Target) -> VectorISA:
     has = target_features(target)
     triple = str(target.attrs.get("mtriple", ""))
     if triple.startswith("aarch64"):
-        dots: tuple[DotProduct, ...] = (SDOT, MULTIPLY_ADD) if "dotprod" in has else (MULTIPLY_ADD,)
-        return VectorISA(lanes=4, registers=32, dot_products=dots)
+        dots: tuple[DotProduct, ...] = (SDOT if "dotprod" in has else MULL, MULTIPLY_ADD)
+        return VectorISA(lanes=4, registers=32, dot_products=dots, by_element=True, tiles_on_stack=True)
     if triple.startswith("arm"):
-        return VectorISA(lanes=4, registers=16)
+        return VectorISA(lanes=4, registers=16, tiles_on_stack=True)
     if "avx512f" in has:
         dots = (*VNNI, *MADD) if {"avx512vnni", "avx512vl"} <= has else MADD
         return VectorISA(lanes=16, registers=32, dot_products=dots)

@@ -13,6 +13,9 @@ from math import prod
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
+from tvmpose.kernels.dot_product import FUSED, DotProduct
+from tvmpose.kernels.isa import VectorISA
+
 MANY_TASKS = 8  # keep up to four threads evenly busy
 
 
@@ -49,6 +52,41 @@ def conv2d_tile(
         return useful**2 * points * tile.vectors / (points + tile.vectors) - 0.01 * tile.rows
 
     return max(candidates, key=useful_multiply_adds_per_load)
+
+
+def by_element_tile(
+    height: int, width: int, vectors: int, lanes: int, registers: int, dot: DotProduct = FUSED
+) -> RegisterTile:
+    """The tile with fewest instructions a product where each takes its input out of a vector of inputs.
+
+    Beside the accumulators are one such vector for each point, and two of weights, which one instruction loads; what is
+    broadcast beforehand or summed behind takes a few more.
+    """
+    spare = 3 + (dot.multiply > 1) * 2
+    candidates = [
+        RegisterTile(rows, columns, count, lanes)
+        for count in divisors(vectors, 10)
+        for columns in divisors(width, 16)
+        for rows in divisors(height, 4)
+        if rows * columns * (count + 1) + spare < registers
+    ]
+
+    def instructions_per_product(tile: RegisterTile) -> float:
+        points, count = tile.rows * tile.columns, tile.vectors
+        loop = 3  # counter, pointer, branch
+        inputs, weights = points * (1 + lanes * dot.broadcast), lanes * count / 2
+        # a tie goes to fewer rows
+        return (inputs + weights + loop) / (lanes * points * count) + dot.multiply + 0.001 * tile.rows
+
+    return min(candidates, key=instructions_per_product)
+
+
+def packed_lanes(isa: VectorISA, size: tuple[int, int], channels: int) -> int:
+    """How many output channels' weights lie side by side: a vector's, or a tile's where loads of two vectors pay."""
+    lanes = isa.lanes_for(channels)
+    if not isa.by_element:
+        return lanes
+    return lanes * by_element_tile(*size, -(-channels // lanes), lanes, isa.registers).vectors
 
 
 @dataclass(frozen=True)
@@ -100,6 +138,26 @@ def tile_loops(
     conv_vector, conv_lane = schedule.split(conv_channel, [tile.vectors, tile.lanes])
     inner = (conv_row, conv_column, conv_vector, conv_lane)
     return TileLoops(n, band, c_outer, inner, conv_phases, reduction, whole)
+
+
+def load_inputs_by_vectors(
+    schedule: Schedule, conv: SBlockRV, channel: LoopRV, tile: Sequence[LoopRV]
+) -> None:
+    """A vector of each point's inputs into a register, and their products one by one, all those of a weight together.
+
+    channel: the loop over inputs; without effect where they are no whole vectors.
+    """
+    row, column, vector, lane = tile
+    steps = max(n for n in (4, 2, 1) if extent(schedule, channel) % n == 0)
+    if steps == 1 or len(schedule.get(conv).reads[0].source.shape) == 3:
+        return
+    channel, element = schedule.split(channel, [None, steps])
+    schedule.reorder(channel, element, vector, row, column, lane)
+    schedule.unroll(element)
+    inputs = schedule.cache_read(conv, 0, "global")  # small ones are on the stack, and promoted
+    schedule.compute_at(inputs, channel, preserve_unit_loops=True)
+    *points, loaded = schedule.get_loops(inputs)[-4:]
+    vectorize_tile(schedule, points, loaded)
 
 
 def share_between_threads(
