@@ -40,7 +40,7 @@ def integer_tile(
 ) -> RegisterTile:
     """The register tile of a convolution to `size` and `outputs`; ragged: columns may stand over the row's end."""
     vectors = -(-outputs // dot.lanes)
-    if isa.by_element and dot.taken == 4:
+    if isa.by_element and dot.taken >= 4:
         return by_element_tile(*size, vectors, dot.lanes, isa.registers, dot)
     return conv2d_tile(*size, vectors, dot.lanes, isa.registers, ragged)
 

@@ -62,21 +62,23 @@ def by_element_tile(
     Beside the accumulators are one such vector for each point, and two of weights, which one instruction loads; what is
     broadcast beforehand or summed behind takes a few more.
     """
-    spare = 3 + (dot.multiply > 1) * 2
+    held = dot.inputs_held
+    spare = 3 + (dot.multiply > 1)
     candidates = [
         RegisterTile(rows, columns, count, lanes)
         for count in divisors(vectors, 10)
         for columns in divisors(width, 16)
         for rows in divisors(height, 4)
-        if rows * columns * (count + 1) + spare < registers
+        if rows * columns * (count + held) + spare < registers
     ]
 
     def instructions_per_product(tile: RegisterTile) -> float:
         points, count = tile.rows * tile.columns, tile.vectors
         loop = 3  # counter, pointer, branch
-        inputs, weights = points * (1 + lanes * dot.broadcast), lanes * count / 2
+        times = 16 // max(4, dot.taken)  # that it multiplies with a vector of weights, or with two
+        inputs, weights = points * (times * dot.broadcast + (dot.taken < 8)), lanes * count / 2
         # a tie goes to fewer rows
-        return (inputs + weights + loop) / (lanes * points * count) + dot.multiply + 0.001 * tile.rows
+        return (inputs + weights + loop) / (times * points * count) + 0.001 * tile.rows
 
     return min(candidates, key=instructions_per_product)
 
@@ -110,22 +112,26 @@ def tile_loops(
     kernel_rows: int,
     reductions: int,
     phases: tuple[int, int],
+    stored: int = 0,
 ) -> TileLoops:
     """Make the output's loops bands of rows, output channels, rows of tiles, columns of tiles; inside, the tile.
 
     The convolution comes inside a tile, into registers. All phases of a transposed convolution's tile are made from the
-    same input and stored together.
+    same input and stored together. stored: lanes of the vectors in which the output is, where not those of the tile.
     """
     n, y, x, c = schedule.get_loops(output)
     (_, height, width, channels), (sy, sx) = output_shape(schedule, output), phases
     per_band = tiles_per_band(height // (tile.rows * sy), tile.rows, kernel_rows - 1)
     band, band_row, row = schedule.split(y, [None, per_band, tile.rows * sy])
     x_outer, column = schedule.split(x, [None, tile.columns * sx])
-    c_outer, vector, lane = schedule.split(c, [None, tile.vectors, tile.lanes])
+    lanes = max(n for n in (tile.lanes, 8, 16) if n <= max(stored, tile.lanes) and tile.vectors * tile.lanes % n == 0)
+    c_outer, vector, lane = schedule.split(c, [None, tile.vectors * tile.lanes // lanes, lanes])
     schedule.reorder(n, band, c_outer, band_row, x_outer, row, column, vector, lane)
     schedule.compute_at(conv, x_outer, preserve_unit_loops=True)
     schedule.set_scope(conv, 0, "local")
     vectorize_tile(schedule, [row, column, vector], lane)
+    if lanes != tile.lanes:
+        _join_vectors(schedule, output, conv, tile.lanes)
     whole = channels % (tile.vectors * tile.lanes) == 0
     if not whole and extent(schedule, c_outer) > 1:  # only the last vector of channels tests its lanes
         schedule.annotate(c_outer, "pragma_loop_partition_hint", True)
@@ -138,6 +144,16 @@ def tile_loops(
     conv_vector, conv_lane = schedule.split(conv_channel, [tile.vectors, tile.lanes])
     inner = (conv_row, conv_column, conv_vector, conv_lane)
     return TileLoops(n, band, c_outer, inner, conv_phases, reduction, whole)
+
+
+def _join_vectors(schedule: Schedule, output: SBlockRV, conv: SBlockRV, lanes: int) -> None:
+    """Let the output read a copy of the sums, which LLVM sees as wide vectors: the sums themselves stay narrow ones."""
+    sums = schedule.get(conv).writes[0].source
+    index = next(i for i, read in enumerate(schedule.get(output).reads) if read.source.same_as(sums))
+    copy = schedule.cache_read(output, index, "local")  # beside it, in its tile
+    *outer, channel = schedule.get_loops(copy)[-len(sums.shape) :]
+    vector, lane = schedule.split(channel, [None, lanes])
+    vectorize_tile(schedule, [*outer, vector], lane)
 
 
 def load_inputs_by_vectors(

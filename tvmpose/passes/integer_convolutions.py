@@ -55,7 +55,15 @@ def biased_convolution(
     unit = np.float64(data.quantization.scale) * scale.astype("float64")  # of the sums
     offset = _bias(walk, bias, unit, count)
     kernel = _Kernel(integers, zero_points, offset, outputs_axis)
-    requantize = Requantize.of(walk.rounding, data.quantization.scale, scale, target.scale, output, quantization.dtype)
+    requantize = Requantize.of(
+        walk.rounding,
+        data.quantization.scale,
+        scale,
+        target.scale,
+        output,
+        quantization.dtype,
+        walk.isa.saturating,
+    )
     if transposed:
         return _transposed(walk, call, data, kernel, requantize)
     top, left, bottom, right = (int(n) for n in call.attrs.padding)
@@ -125,7 +133,7 @@ def _dense(
     walk: Walk, call: relax.Call, data: Integer, kernel: _Kernel, window: Window, requantize: Requantize
 ) -> relax.Expr:
     outputs = kernel.integers.shape[3]
-    dot, weight, left_over = _dot_product(walk, kernel, outputs)
+    dot, weight, left_over = _dot_product(walk, kernel, outputs, kernel.integers.shape[2])
     source, padding = data.value, window.padding
     if not dot.widens and weight.shape[2] % dot.taken and window.dilation[1] == 1:
         # so few channels that a dot product takes neighbouring pixels' as well: rows of bytes, padded beforehand
@@ -155,10 +163,12 @@ def _dense(
     return walk.call("integer_conv2d", compute, source, *map(relax.const, [*constants, *requantize.constants()]))
 
 
-def _dot_product(walk: Walk, kernel: _Kernel, outputs: int) -> tuple[DotProduct, np.ndarray, np.ndarray]:
+def _dot_product(
+    walk: Walk, kernel: _Kernel, outputs: int, inputs: int
+) -> tuple[DotProduct, np.ndarray, np.ndarray]:
     """The best that can take the weights; they, and what is left of their zero points."""
     lanes = walk.isa.lanes_for(outputs)
-    dot, (weight, left_over) = walk.isa.dot_product(lanes), kernel.signed()
+    dot, (weight, left_over) = walk.isa.dot_product(lanes, inputs=inputs), kernel.signed()
     if dot.pairwise and weight.min() == -128:  # two products of the least bytes would overflow
         dot = walk.isa.dot_product(lanes, widening=True)
     return (dot, *kernel.wide()) if dot.widens else (dot, weight, left_over)
@@ -219,7 +229,7 @@ def _depthwise(
 
 def _transposed(walk: Walk, call: relax.Call, data: Integer, kernel: _Kernel, requantize: Requantize) -> relax.Expr:
     outputs = kernel.integers.shape[1]
-    dot, weight, left_over = _dot_product(walk, kernel, outputs)
+    dot, weight, left_over = _dot_product(walk, kernel, outputs, kernel.integers.shape[0])
     if left_over.any():  # each output phase would need sums of its own taps
         dot = walk.isa.dot_product(walk.isa.lanes_for(outputs), widening=True)
         weight, _ = kernel.wide()
