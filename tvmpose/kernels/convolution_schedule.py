@@ -3,6 +3,7 @@
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 
+from tvmpose.kernels.guard_padding import copy_inside_apart, is_padding
 from tvmpose.kernels.isa import VectorISA
 from tvmpose.kernels.tiling import (
     RegisterTile,
@@ -79,5 +80,7 @@ def schedule_planar_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -
     channel, few = schedule.split(channel, [None, max(divisors(extent(schedule, channel), 16))])
     schedule.reorder(plane_row, channel, plane_column, few)  # read in order
     schedule.unroll(few)
+    if isa.by_element and is_padding(schedule, planes):
+        copy_inside_apart(schedule, planes, plane_column)
     schedule.parallel(parallel)
     schedule.decompose_reduction(conv, ry)

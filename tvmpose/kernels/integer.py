@@ -122,19 +122,25 @@ def window_sums(
 
 
 def integer_depthwise_conv2d(data: te.Tensor, weight: te.Tensor, window: Window, zero_point: int) -> te.Tensor:
-    """data (1, H, W, C) bytes, weight (kh, kw, C') float32 whole numbers -> sums (1, OH, OW, C') float32.
+    """data (1, H, W, C) bytes, weight (kh, kw, C') whole numbers, float32 or int16 -> sums (1, OH, OW, C').
 
-    Exact as long as sums stay below 2**24. There is nothing to sum over channels, so dot products do not help, while a
-    float multiply-add takes one instruction where integers take two. The copy that pads the input also converts it.
+    There is nothing to sum over channels, so dot products do not help. In float32, exact as long as sums stay below
+    2**24, a multiply-add takes one instruction where most integers take two; int16 products are summed in int32, where
+    one instruction does both. The copy that pads the input also converts it.
     """
     kernel_height, kernel_width, channels = (int(n) for n in weight.shape)
-    padded = pad_integer(data, window.padding, channels, zero_point, "float32")
+    padded = pad_integer(data, window.padding, channels, zero_point, str(weight.dtype))
     height, width = window.output_size((int(data.shape[1]), int(data.shape[2])), (kernel_height, kernel_width))
     ry, rx = te.reduce_axis((0, kernel_height), "ry"), te.reduce_axis((0, kernel_width), "rx")
     (sy, sx), (dy, dx) = window.strides, window.dilation
+    total = "float32" if str(weight.dtype) == "float32" else "int32"
+
+    def product(n: tirx.Var, y: Expr, x: Expr, c: tirx.Var) -> Expr:
+        return padded[n, y + ry * dy, x + rx * dx, c].astype(total) * weight[ry, rx, c].astype(total)
+
     return te.compute(
         (1, height, width, channels),
-        lambda n, y, x, c: te.sum(padded[n, y * sy + ry * dy, x * sx + rx * dx, c] * weight[ry, rx, c], axis=[ry, rx]),
+        lambda n, y, x, c: te.sum(product(n, y * sy, x * sx, c), axis=[ry, rx]),
         name="conv",
         attrs={TEMPLATE: "depthwise_conv2d"},
     )

@@ -1,6 +1,6 @@
 """What a kernel template needs to know of an instruction set: data, so that one template serves them all."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm.target import Target
 
@@ -12,7 +12,7 @@ class VectorISA:
     """Vector unit of one core. lanes: float32 lanes of the widest register; registers: architectural count.
 
     by_element: whether a multiply-add takes one element of a register for all its lanes. tiles_on_stack: whether
-    tiles of registers are variables that LLVM promotes, not buffers from the runtime. saturating: whether integers are narrowed with saturation, 16 bytes at a time.
+    tiles of registers are variables that LLVM promotes, not buffers from the runtime. saturating: whether integers are narrowed with saturation, 16 bytes at a time. multiplies_long: whether a product of 16-bit integers is added to 32 bits by one instruction.
     """
 
     lanes: int
@@ -21,6 +21,7 @@ class VectorISA:
     by_element: bool = False
     tiles_on_stack: bool = False
     saturating: bool = False
+    multiplies_long: bool = False
 
     @property
     def byte(self) -> str:
@@ -53,11 +54,10 @@ def vector_isa(target: Target) -> VectorISA:
     triple = str(target.attrs.get("mtriple", ""))
     if triple.startswith("aarch64"):
         dots: tuple[DotProduct, ...] = (*((SDOT,) if "dotprod" in has else MULL), MULTIPLY_ADD)
-        return VectorISA(
-            lanes=4, registers=32, dot_products=dots, by_element=True, tiles_on_stack=True, saturating=True
-        )
+        neon = VectorISA(lanes=4, registers=32, tiles_on_stack=True, saturating=True, multiplies_long=True)
+        return replace(neon, dot_products=dots, by_element=True)
     if triple.startswith("arm"):
-        return VectorISA(lanes=4, registers=16, tiles_on_stack=True, saturating=True)
+        return VectorISA(lanes=4, registers=16, tiles_on_stack=True, saturating=True, multiplies_long=True)
     if "avx512f" in has:
         dots = (*VNNI, *MADD) if {"avx512vnni", "avx512vl"} <= has else MADD
         return VectorISA(lanes=16, registers=32, dot_products=dots)

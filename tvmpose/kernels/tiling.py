@@ -156,9 +156,7 @@ def _join_vectors(schedule: Schedule, output: SBlockRV, conv: SBlockRV, lanes: i
     vectorize_tile(schedule, [*outer, vector], lane)
 
 
-def load_inputs_by_vectors(
-    schedule: Schedule, conv: SBlockRV, channel: LoopRV, tile: Sequence[LoopRV]
-) -> None:
+def load_inputs_by_vectors(schedule: Schedule, conv: SBlockRV, channel: LoopRV, tile: Sequence[LoopRV]) -> None:
     """A vector of each point's inputs into a register, and their products one by one, all those of a weight together.
 
     channel: the loop over inputs; without effect where they are no whole vectors.

@@ -163,9 +163,7 @@ def _dense(
     return walk.call("integer_conv2d", compute, source, *map(relax.const, [*constants, *requantize.constants()]))
 
 
-def _dot_product(
-    walk: Walk, kernel: _Kernel, outputs: int, inputs: int
-) -> tuple[DotProduct, np.ndarray, np.ndarray]:
+def _dot_product(walk: Walk, kernel: _Kernel, outputs: int, inputs: int) -> tuple[DotProduct, np.ndarray, np.ndarray]:
     """The best that can take the weights; they, and what is left of their zero points."""
     lanes = walk.isa.lanes_for(outputs)
     dot, (weight, left_over) = walk.isa.dot_product(lanes, inputs=inputs), kernel.signed()
@@ -202,7 +200,8 @@ def _depthwise(
     largest = int(np.abs(numbers).sum((0, 1)).max()) * 255
     if largest >= _EXACT_IN_FLOAT:
         raise NotLowered(f"its sums reach {largest}")
-    if walk.rounding is not Rounding.REFERENCE and numbers.shape[1] <= 8:
+    widened = walk.isa.multiplies_long
+    if not widened and walk.rounding is not Rounding.REFERENCE and numbers.shape[1] <= 8:
         size = (int(call.args[0].ty.shape[1]), int(call.args[0].ty.shape[2]))
         depthwise = Depthwise(size, channels, numbers.shape[:2], window, data.zero_point, requantize.output)
         dot = depthwise.dot_product(walk.isa)
@@ -213,11 +212,11 @@ def _depthwise(
             return walk.call_kernel(
                 "integer_depthwise_conv2d", function, call.ty.shape, requantize.output.dtype, data.value, *tables
             )
-    lanes = walk.isa.lanes_for(channels)
-    weight = np.pad(numbers, ((0, 0), (0, 0), (0, -channels % lanes))).astype("float32")
+    lanes = 8 if widened else walk.isa.lanes_for(channels)
+    weight = np.pad(numbers, ((0, 0), (0, 0), (0, -channels % lanes))).astype("int16" if widened else "float32")
     shape = tuple(int(n) for n in call.ty.shape)
     small, bounded = int(kernel.largest().max()) < _EXACT_IN_FLOAT, requantize.bounded(kernel.largest())
-    exact = "float32" if small and walk.rounding is not Rounding.REFERENCE else "int32"
+    exact = "float32" if small and not widened and walk.rounding is not Rounding.REFERENCE else "int32"
 
     def compute(x: te.Tensor, w: te.Tensor, bias: te.Tensor, *scales: te.Tensor) -> te.Tensor:
         sums = integer_depthwise_conv2d(x, w, window, data.zero_point)
