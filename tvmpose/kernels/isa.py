@@ -11,8 +11,10 @@ from tvmpose.kernels.dot_product import MADD, MULL, MULTIPLY_ADD, SDOT, VNNI, Do
 class VectorISA:
     """Vector unit of one core. lanes: float32 lanes of the widest register; registers: architectural count.
 
-    by_element: whether a multiply-add takes one element of a register for all its lanes. tiles_on_stack: whether
-    tiles of registers are variables that LLVM promotes, not buffers from the runtime. saturating: whether integers are narrowed with saturation, 16 bytes at a time. multiplies_long: whether a product of 16-bit integers is added to 32 bits by one instruction.
+    by_element: a multiply-add takes one element of a register for all its lanes.
+    tiles_on_stack: tiles of registers are variables that LLVM promotes, not buffers from the runtime.
+    saturating: integers are narrowed with saturation, 16 bytes at a time.
+    multiplies_long: a product of 16-bit integers is added to 32 bits by one instruction.
     """
 
     lanes: int

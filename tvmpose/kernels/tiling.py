@@ -63,10 +63,13 @@ def by_element_tile(
     broadcast beforehand or summed behind takes a few more.
     """
     held = dot.inputs_held
+    # vectors of 4 lanes are stored as bytes: by fours, if they can be
+    joined = 1 if dot is FUSED else max(n for n in (4, 2, 1) if vectors % n == 0)
     spare = 3 + (dot.multiply > 1)
     candidates = [
         RegisterTile(rows, columns, count, lanes)
         for count in divisors(vectors, 10)
+        if count % joined == 0
         for columns in divisors(width, 16)
         for rows in divisors(height, 4)
         if rows * columns * (count + held) + spare < registers
