@@ -80,7 +80,8 @@ class DotProduct:
         if self.llvm.startswith("llvm.x86.") and self.widens:
             return sums + tirx.call_llvm_pure_intrin(f"int32x{self.lanes}", self.llvm, data, weights)
         if self.llvm:
-            return tirx.call_llvm_pure_intrin(f"int32x{self.lanes}", self.llvm, sums, data, weights)
+            operands = (weights, data) if self.data == "int8" else (data, weights)  # sdot's last may be one element
+            return tirx.call_llvm_pure_intrin(f"int32x{self.lanes}", self.llvm, sums, *operands)
         raise ValueError(f"{self.name} is no intrinsic: its loops are made vectors as they are")
 
 
