@@ -3,13 +3,16 @@
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 
+from tvmpose.kernels.guard_padding import copy_inside_apart, is_padding
 from tvmpose.kernels.isa import VectorISA
 from tvmpose.kernels.tiling import (
     RegisterTile,
+    by_element_tile,
     conv2d_tile,
     divisors,
     extent,
     inline_epilogue,
+    load_inputs_by_vectors,
     output_shape,
     share_between_threads,
     tile_loops,
@@ -19,20 +22,25 @@ from tvmpose.kernels.tiling import (
 
 
 def schedule_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
-    lanes = int(schedule.get(conv).reads[1].source.shape[-1])
-    _, height, width, channels = output_shape(schedule, conv)
-    tile = conv2d_tile(height, width, channels // lanes, lanes, isa.registers)
-    _schedule_tiles(schedule, conv, tile)
+    _, height, width, _ = output_shape(schedule, conv)
+    _schedule_tiles(schedule, conv, _tile(schedule, conv, (height, width), isa), isa)
 
 
 def schedule_conv2d_transpose(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
-    lanes = int(schedule.get(conv).reads[1].source.shape[-1])
-    _, rows, columns, sy, sx, channels = output_shape(schedule, conv)
-    tile = conv2d_tile(rows, columns, channels // lanes, lanes, isa.registers)
-    _schedule_tiles(schedule, conv, tile, phases=(sy, sx))
+    _, rows, columns, sy, sx, _ = output_shape(schedule, conv)
+    _schedule_tiles(schedule, conv, _tile(schedule, conv, (rows, columns), isa), isa, phases=(sy, sx))
 
 
-def _schedule_tiles(schedule: Schedule, conv: SBlockRV, tile: RegisterTile, phases: tuple[int, int] = (1, 1)) -> None:
+def _tile(schedule: Schedule, conv: SBlockRV, size: tuple[int, int], isa: VectorISA) -> RegisterTile:
+    lanes, channels = int(schedule.get(conv).reads[1].source.shape[-1]), output_shape(schedule, conv)[-1]
+    if isa.by_element:
+        return by_element_tile(*size, channels // isa.lanes, isa.lanes, isa.registers)
+    return conv2d_tile(*size, channels // lanes, lanes, isa.registers)
+
+
+def _schedule_tiles(
+    schedule: Schedule, conv: SBlockRV, tile: RegisterTile, isa: VectorISA, phases: tuple[int, int] = (1, 1)
+) -> None:
     kernel_rows = int(schedule.get(conv).reads[1].source.shape[-4])  # of the weights (..., kh, kw, inputs, lanes)
     output, conv = inline_epilogue(schedule, conv)
     loops = tile_loops(schedule, output, conv, tile, kernel_rows, 3, phases)
@@ -40,6 +48,8 @@ def _schedule_tiles(schedule: Schedule, conv: SBlockRV, tile: RegisterTile, phas
     schedule.reorder(*loops.phases, *loops.reduction, *loops.tile)
     vectorize_tile(schedule, unrolled, lane)
     share_between_threads(schedule, conv, loops)
+    if isa.by_element:
+        load_inputs_by_vectors(schedule, conv, loops.reduction[-1], loops.tile)
     schedule.decompose_reduction(conv, loops.reduction[0])
 
 
@@ -70,5 +80,7 @@ def schedule_planar_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -
     channel, few = schedule.split(channel, [None, max(divisors(extent(schedule, channel), 16))])
     schedule.reorder(plane_row, channel, plane_column, few)  # read in order
     schedule.unroll(few)
+    if isa.by_element and is_padding(schedule, planes):
+        copy_inside_apart(schedule, planes, plane_column)
     schedule.parallel(parallel)
     schedule.decompose_reduction(conv, ry)

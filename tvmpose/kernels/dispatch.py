@@ -34,4 +34,17 @@ def schedule_kernel(function: PrimFunc, isa: VectorISA) -> PrimFunc:
             break
     else:
         generic.schedule_generic(schedule, isa)
+    if isa.tiles_on_stack:
+        _to_stack(schedule)
     return schedule.mod["main"]
+
+
+def _to_stack(schedule: Schedule) -> None:
+    """Tiles of registers become variables of the kernel's own, which LLVM keeps in registers for certain.
+
+    TVM 0.27 asks the runtime for a buffer of scope "local", as for a large one, and puts small "global" ones on the
+    stack. Where a tile is stored under a condition, only those are promoted.
+    """
+    for block in schedule.get_child_blocks(schedule.get_sblock("root")):
+        if any(region.source.scope() == "local" for region in schedule.get(block).writes):
+            schedule.set_scope(block, 0, "global")

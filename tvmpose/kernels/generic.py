@@ -54,7 +54,8 @@ def _schedule_block(schedule: Schedule, block: SBlockRV, isa: VectorISA) -> None
         schedule.unroll(last)
         schedule.parallel(schedule.fuse(*outer[:-1]))
         return
-    lanes = _lanes(length, isa.lanes)
+    in_bytes = isa.saturating and "int8" in str(schedule.get(block).writes[0].source.dtype)
+    lanes = _lanes(length, 16 if in_bytes else isa.lanes)
     last, lane = schedule.split(last, [None, lanes])
     if outer and length % lanes:  # only the last vector tests its lanes
         if length // lanes < WRITTEN_OUT:

@@ -55,7 +55,9 @@ class Depthwise:
         line = self.quads * (self.output_size[1] if self.window.strides[1] == 1 else 1)
         if self.channels % 4 or self.window.dilation[1] != 1:
             return None
-        return next((dot for dot in isa.dot_products if dot.lanes <= line and dot.taken == 4), None)
+        return next(
+            (dot for dot in isa.dot_products if dot.lanes <= line and dot.taken == 4 and not dot.pairwise), None
+        )
 
     def starts(self, lanes: int) -> list[int]:
         """Where the vectors of each phase first begin, in lanes of the line; a last one may overlap its neighbour."""

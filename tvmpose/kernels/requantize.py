@@ -64,6 +64,25 @@ def _nearest_away(value: Expr, output: Output) -> Expr:
     return tirx.min(tirx.max(rounded, low), high).astype("int32").astype(output.dtype)
 
 
+def _nearest_even_saturated(value: Expr, output: Output) -> Expr:
+    """As _nearest_even of what is below BOUND, by additions and conversions that saturate: vectors narrow at once."""
+    whole = _saturated(rounded_even(value), "int32", "int16")
+    moved = tirx.call_llvm_pure_intrin("int16", "llvm.sadd.sat", whole, tirx.const(output.zero_point, "int16"))
+    number, limits = _saturated(moved, "int16", output.dtype), np.iinfo(output.dtype)
+    if output.low > limits.min:
+        number = tirx.max(number, tirx.const(output.low, output.dtype))
+    if output.high < limits.max:
+        number = tirx.min(number, tirx.const(output.high, output.dtype))
+    return number
+
+
+def _saturated(value: Expr, wider: str, dtype: str) -> Expr:
+    """An integer of the type `wider`, cut to the range of another."""
+    limits = np.iinfo(dtype)
+    low, high = (tirx.const(int(n), wider) for n in (limits.min, limits.max))
+    return tirx.min(tirx.max(value, low), high).astype(dtype)
+
+
 def quantize_value(data: te.Tensor, target: Quantization, rounding: Rounding) -> te.Tensor:
     """A float tensor to integers, per tensor; TensorFlow Lite's kernels divide, XNNPACK multiplies by the inverse."""
     limits = np.iinfo(target.dtype)
@@ -82,6 +101,7 @@ class Requantize:
     rounding: Rounding
     scale: np.ndarray
     output: Output
+    saturating: bool = False  # whether the ISA narrows integers with saturation
 
     def bounded(self, largest: np.ndarray) -> bool:
         """Whether sums that reach `largest`, of each channel, stay below what can be rounded without a look."""
@@ -89,7 +109,14 @@ class Requantize:
 
     @classmethod
     def of(
-        cls, rounding: Rounding, data: np.ndarray, weight: np.ndarray, target: np.ndarray, output: Output, dtype: str
+        cls,
+        rounding: Rounding,
+        data: np.ndarray,
+        weight: np.ndarray,
+        target: np.ndarray,
+        output: Output,
+        dtype: str,
+        saturating: bool = False,
     ) -> "Requantize":
         """From the scales of a convolution's input, weights (one for each output) and result, all float32.
 
@@ -98,7 +125,7 @@ class Requantize:
         kind = "float64" if rounding is Rounding.REFERENCE else "float32"
         product = "float32" if dtype == "uint8" else kind
         scale = (data.astype(product) * weight.astype(product)).astype(kind) / target.astype(kind)
-        return cls(rounding, scale, output)
+        return cls(rounding, scale, output, saturating)
 
     def constants(self) -> list[np.ndarray]:
         """What `store` takes: the scales in the form of the arithmetic."""
@@ -112,7 +139,10 @@ class Requantize:
         def value(n: Expr, y: Expr, x: Expr, c: Expr) -> Expr:
             total = sums(n, y, x, c)
             if self.rounding is not Rounding.REFERENCE:
-                return self.rounding.nearest(total.astype("float32") * scales[0][c], self.output, bounded)
+                number = total.astype("float32") * scales[0][c]
+                if self.saturating and bounded and self.output.dtype in ("int8", "uint8"):
+                    return _nearest_even_saturated(number, self.output)
+                return self.rounding.nearest(number, self.output, bounded)
             return cut_to_range(fixed_point_product(total.astype("int32"), scales[0][c], scales[1][c]), self.output)
 
         return te.compute(tuple(shape), value, name="requantize")

@@ -13,6 +13,9 @@ from math import prod
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
+from tvmpose.kernels.dot_product import FUSED, DotProduct
+from tvmpose.kernels.isa import VectorISA
+
 MANY_TASKS = 8  # keep up to four threads evenly busy
 _IN_FLIGHT = 8  # multiply-adds that do not wait for each other, for a core to be always busy
 _LOAD_TIME = 1.2  # in multiply-adds
@@ -67,6 +70,46 @@ def _step_time(points: int, vectors: int) -> float:
     return max(points * vectors, _LOAD_TIME * (points + vectors), _IN_FLIGHT)
 
 
+def by_element_tile(
+    height: int, width: int, vectors: int, lanes: int, registers: int, dot: DotProduct = FUSED
+) -> RegisterTile:
+    """The tile with fewest instructions a product where each takes its input out of a vector of inputs.
+
+    Beside the accumulators are one such vector for each point, and two of weights, which one instruction loads; what is
+    broadcast beforehand or summed behind takes a few more.
+    """
+    held = dot.inputs_held
+    # vectors of 4 lanes are stored as bytes: by fours, if they can be
+    joined = 1 if dot is FUSED else max(n for n in (4, 2, 1) if vectors % n == 0)
+    spare = 3 + (dot.multiply > 1)
+    candidates = [
+        RegisterTile(rows, columns, count, lanes)
+        for count in divisors(vectors, 10)
+        if count % joined == 0
+        for columns in divisors(width, 16)
+        for rows in divisors(height, 4)
+        if rows * columns * (count + held) + spare < registers
+    ]
+
+    def instructions_per_product(tile: RegisterTile) -> float:
+        points, count = tile.rows * tile.columns, tile.vectors
+        loop = 3  # counter, pointer, branch
+        times = 16 // max(4, dot.taken)  # that it multiplies with a vector of weights, or with two
+        inputs, weights = points * (times * dot.broadcast + (dot.taken < 8)), lanes * count / 2
+        # a tie goes to fewer rows
+        return (inputs + weights + loop) / (times * points * count) + 0.001 * tile.rows
+
+    return min(candidates, key=instructions_per_product)
+
+
+def packed_lanes(isa: VectorISA, size: tuple[int, int], channels: int) -> int:
+    """How many output channels' weights lie side by side: a vector's, or a tile's where loads of two vectors pay."""
+    lanes = isa.lanes_for(channels)
+    if not isa.by_element:
+        return lanes
+    return lanes * by_element_tile(*size, -(-channels // lanes), lanes, isa.registers).vectors
+
+
 @dataclass(frozen=True)
 class TileLoops:
     """Loops of a convolution's output in bands and tiles, and of the convolution itself inside one tile."""
@@ -88,24 +131,28 @@ def tile_loops(
     kernel_rows: int,
     reductions: int,
     phases: tuple[int, int],
+    stored: int = 0,
 ) -> TileLoops:
     """Make the output's loops bands of rows, output channels, rows of tiles, columns of tiles; inside, the tile.
 
     The convolution comes inside a tile, into registers. All phases of a transposed convolution's tile are made from the
-    same input and stored together.
+    same input and stored together. stored: lanes of the vectors in which the output is, where not those of the tile.
     """
     n, y, x, c = schedule.get_loops(output)
     (_, height, width, channels), (sy, sx) = output_shape(schedule, output), phases
     per_band = tiles_per_band(height // (tile.rows * sy), tile.rows, kernel_rows - 1)
     band, band_row, row = schedule.split(y, [None, per_band, tile.rows * sy])
     x_outer, column = schedule.split(x, [None, tile.columns * sx])
-    c_outer, vector, lane = schedule.split(c, [None, tile.vectors, tile.lanes])
+    lanes = max(n for n in (tile.lanes, 8, 16) if n <= max(stored, tile.lanes) and tile.vectors * tile.lanes % n == 0)
+    c_outer, vector, lane = schedule.split(c, [None, tile.vectors * tile.lanes // lanes, lanes])
     schedule.reorder(n, band, c_outer, band_row, x_outer, row, column, vector, lane)
     schedule.compute_at(conv, x_outer, preserve_unit_loops=True)
     schedule.set_scope(conv, 0, "local")
     vectorize_tile(schedule, [row, column, vector], lane)
+    if lanes != tile.lanes:
+        _join_vectors(schedule, output, conv, tile.lanes)
     whole = channels % (tile.vectors * tile.lanes) == 0
-    if -(-channels // tile.lanes) % tile.vectors:
+    if -(-channels // tile.lanes) % tile.vectors and extent(schedule, c_outer) <= WRITTEN_OUT:
         schedule.unroll(c_outer)
     elif not whole and extent(schedule, c_outer) > 1:  # only the last vector of channels tests its lanes
         schedule.annotate(c_outer, "pragma_loop_partition_hint", True)
@@ -118,6 +165,34 @@ def tile_loops(
     conv_vector, conv_lane = schedule.split(conv_channel, [tile.vectors, tile.lanes])
     inner = (conv_row, conv_column, conv_vector, conv_lane)
     return TileLoops(n, band, c_outer, inner, conv_phases, reduction, whole)
+
+
+def _join_vectors(schedule: Schedule, output: SBlockRV, conv: SBlockRV, lanes: int) -> None:
+    """Let the output read a copy of the sums, which LLVM sees as wide vectors: the sums themselves stay narrow ones."""
+    sums = schedule.get(conv).writes[0].source
+    index = next(i for i, read in enumerate(schedule.get(output).reads) if read.source.same_as(sums))
+    copy = schedule.cache_read(output, index, "local")  # beside it, in its tile
+    *outer, channel = schedule.get_loops(copy)[-len(sums.shape) :]
+    vector, lane = schedule.split(channel, [None, lanes])
+    vectorize_tile(schedule, [*outer, vector], lane)
+
+
+def load_inputs_by_vectors(schedule: Schedule, conv: SBlockRV, channel: LoopRV, tile: Sequence[LoopRV]) -> None:
+    """A vector of each point's inputs into a register, and their products one by one, all those of a weight together.
+
+    channel: the loop over inputs; without effect where they are no whole vectors.
+    """
+    row, column, vector, lane = tile
+    steps = max(n for n in (4, 2, 1) if extent(schedule, channel) % n == 0)
+    if steps == 1 or len(schedule.get(conv).reads[0].source.shape) == 3:
+        return
+    channel, element = schedule.split(channel, [None, steps])
+    schedule.reorder(channel, element, vector, row, column, lane)
+    schedule.unroll(element)
+    inputs = schedule.cache_read(conv, 0, "global")  # small ones are on the stack, and promoted
+    schedule.compute_at(inputs, channel, preserve_unit_loops=True)
+    *points, loaded = schedule.get_loops(inputs)[-4:]
+    vectorize_tile(schedule, points, loaded)
 
 
 def share_between_threads(

@@ -21,6 +21,7 @@ from tvmpose.kernels.convolution import (
 )
 from tvmpose.kernels.few_outputs import folded_conv2d, folded_lanes, pack_folded_weights
 from tvmpose.kernels.isa import VectorISA
+from tvmpose.kernels.tiling import packed_lanes
 from tvmpose.kernels.winograd import pays, transform_weights, winograd_conv2d
 
 register_error("ModelError", ModelError)  # else it leaves TVM's C++, which calls the passes, as a RuntimeError
@@ -75,19 +76,21 @@ class _Lowering(PyExprMutator):
         if window.strides == window.dilation == (1, 1) and pays(phased.shape, size, weight.shape[3]):
             compute = lambda x, w: winograd_conv2d(x, w, (top, left), (0, 0), size)  # noqa: E731
             return self._call("winograd_conv2d", compute, data, relax.const(transform_weights(phased)))
-        packed = relax.const(packed)
+        packed = relax.const(pack_weights(weight, packed_lanes(self.isa, size, weight.shape[3])))
         return self._call("conv2d", lambda x, w: conv2d(x, w, window, weight.shape[3]), data, packed)
 
     def _conv2d_transpose(self, call: relax.Call) -> relax.Expr:
         data, weight, attrs = call.args[0], self._weight(call), call.attrs
         strides, (top, left) = _pair(attrs.strides), _pair(attrs.padding[:2])
         size = (int(call.ty.shape[1]), int(call.ty.shape[2]))
-        packed = pack_transposed_weights(weight, self.isa.lanes_for(weight.shape[1]), strides, (top, left))
         outputs = weight.shape[1]
+        packed = pack_transposed_weights(weight, self.isa.lanes_for(outputs), strides, (top, left))
         if pays(packed.shape, size, outputs):
             flipped = transform_weights(packed[:, :, :, ::-1, ::-1])
             compute = lambda x, w: winograd_conv2d(x, w, (1, 1), (top, left), size)  # noqa: E731
             return self._call("winograd_conv2d_transpose", compute, data, relax.const(flipped))
+        lanes = packed_lanes(self.isa, (size[0] // strides[0], size[1] // strides[1]), outputs)
+        packed = pack_transposed_weights(weight, lanes, strides, (top, left))
         compute = lambda x, w: conv2d_transpose(x, w, (top, left), size, outputs)  # noqa: E731
         return self._call("conv2d_transpose", compute, data, relax.const(packed))
 
