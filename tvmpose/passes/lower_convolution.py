@@ -12,6 +12,7 @@ from tvm_ffi import register_error
 from tvmpose.errors import ModelError
 from tvmpose.kernels.convolution import (
     Window,
+    across_conv2d,
     conv2d,
     conv2d_transpose,
     depthwise_conv2d,
@@ -64,6 +65,9 @@ class _Lowering(PyExprMutator):
             packed = relax.const(np.pad(weight[:, :, 0], ((0, 0), (0, 0), (0, padding))))
             return self._call("depthwise_conv2d", lambda x, w: depthwise_conv2d(x, w, window), data, packed)
         if weight.shape[3] < 4 and weight.shape[:2] != (1, 1):
+            if self.isa.by_element and weight.shape[2] % 4 == 0:
+                across = relax.const(np.ascontiguousarray(weight.transpose(3, 0, 1, 2)))
+                return self._call("across_conv2d", lambda x, w: across_conv2d(x, w, window), data, across)
             plain = relax.const(np.ascontiguousarray(weight))
             return self._call("planar_conv2d", lambda x, w: planar_conv2d(x, w, window), data, plain)
         packed = pack_weights(weight, self.isa.lanes_for(weight.shape[3]))
