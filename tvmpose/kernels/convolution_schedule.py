@@ -1,5 +1,7 @@
 """Loops of the float convolutions: register tiles as in tiling.py, broadcast inputs times vectors of weights inside."""
 
+from math import prod
+
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 
@@ -7,10 +9,10 @@ from tvmpose.kernels.guard_padding import copy_rows
 from tvmpose.kernels.isa import VectorISA
 from tvmpose.kernels.tiling import (
     RegisterTile,
-    by_element_tile,
     conv2d_tile,
     divisors,
     extent,
+    float_tile,
     inline_epilogue,
     load_inputs_by_vectors,
     output_shape,
@@ -32,9 +34,10 @@ def schedule_conv2d_transpose(schedule: Schedule, conv: SBlockRV, isa: VectorISA
 
 
 def _tile(schedule: Schedule, conv: SBlockRV, size: tuple[int, int], isa: VectorISA) -> RegisterTile:
-    lanes, channels = int(schedule.get(conv).reads[1].source.shape[-1]), output_shape(schedule, conv)[-1]
+    *_, inputs, lanes = (int(n) for n in schedule.get(conv).reads[1].source.shape)
+    channels = output_shape(schedule, conv)[-1]
     if isa.by_element:
-        return by_element_tile(*size, channels // isa.lanes, isa.lanes, isa.registers)
+        return float_tile(size, channels, inputs, isa)
     return conv2d_tile(*size, channels // lanes, lanes, isa.registers)
 
 
@@ -48,8 +51,10 @@ def _schedule_tiles(
     schedule.reorder(*loops.phases, *loops.reduction, *loops.tile)
     vectorize_tile(schedule, unrolled, lane)
     share_between_threads(schedule, conv, loops)
-    if isa.by_element:
-        load_inputs_by_vectors(schedule, conv, loops.reduction[-1], loops.tile)
+    if isa.by_element and not load_inputs_by_vectors(schedule, conv, loops.reduction[-1], loops.tile):
+        for loop in loops.reduction[1:]:  # few inputs: LLVM would unroll them too, and not as well
+            if prod(extent(schedule, other) for other in loops.reduction[1:]) <= 16:
+                schedule.unroll(loop)
     schedule.decompose_reduction(conv, loops.reduction[0])
 
 
