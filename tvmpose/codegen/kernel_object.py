@@ -2,7 +2,6 @@
 
 import re
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 import tvm
@@ -61,34 +60,29 @@ def rename_backend(llvm_ir: str, name: str) -> str:
 def round_by_fcvtns(llvm_ir: str) -> str:
     """Vectors of 4, 8 or 16 floats rounded by the instruction for it, four at a time."""
 
-    def indices(numbers: Iterable[int]) -> str:
-        return ", ".join(f"i32 {n}" for n in numbers)
+    def vector(start: int, count: int) -> str:
+        return f"<{count} x i32> <{', '.join(f'i32 {start + n}' for n in range(count))}>"
 
     def rounded(match: re.Match) -> str:
         name, lanes, value = match[1], int(match[2]), match[3]
         if lanes not in (4, 8, 16):
             return match[0]
-        lines, parts = [], []
-        for first in range(0, lanes, 4):
-            part, of = f"%round.{name}.{first}", f"<{lanes} x float>"
-            mask = f"<4 x i32> <{indices(range(first, first + 4))}>"
+        floats, lines, parts = f"<{lanes} x float>", [], []
+        for start in range(0, lanes, 4):
+            part = f"%round.{name}.{start}"
             lines += [
-                f"  {part}.f = shufflevector {of} {value}, {of} poison, {mask}",
+                f"  {part}.f = shufflevector {floats} {value}, {floats} poison, {vector(start, 4)}",
                 f"  {part} = call <4 x i32> @{_ROUND_TO_EVEN}(<4 x float> {part}.f)",
             ]
             parts.append(part)
-        while len(parts) > 1:
-            width = lanes // len(parts)
-            joined = []
-            for left, right in zip(parts[::2], parts[1::2], strict=True):
-                whole = f"%{name}" if len(parts) == 2 else f"{left}.{right[1:]}"
-                mask = f"<{2 * width} x i32> <{indices(range(2 * width))}>"
-                vector = f"<{width} x i32>"
-                lines.append(f"  {whole} = shufflevector {vector} {left}, {vector} {right}, {mask}")
-                joined.append(whole)
+        width = 4
+        while width < lanes:
+            half, width = f"<{width} x i32>", 2 * width
+            joined = [f"{left}.{width}" for left in parts[::2]]
+            for whole, left, right in zip(joined, parts[::2], parts[1::2], strict=True):
+                lines.append(f"  {whole} = shufflevector {half} {left}, {half} {right}, {vector(0, width)}")
             parts = joined
-        if lanes == 4:
-            lines[-1] = lines[-1].replace(f"{parts[0]} = ", f"%{name} = ")
+        lines[-1] = lines[-1].replace(f"{parts[0]} =", f"%{name} =")
         return "\n".join(lines)
 
     changed, count = _ROUNDED.subn(rounded, llvm_ir)

@@ -1,16 +1,18 @@
 """Loops of the float convolutions: register tiles as in tiling.py, broadcast inputs times vectors of weights inside."""
 
+from math import prod
+
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 
-from tvmpose.kernels.guard_padding import copy_inside_apart, is_padding
+from tvmpose.kernels.guard_padding import copy_rows
 from tvmpose.kernels.isa import VectorISA
 from tvmpose.kernels.tiling import (
     RegisterTile,
-    by_element_tile,
     conv2d_tile,
     divisors,
     extent,
+    float_tile,
     inline_epilogue,
     load_inputs_by_vectors,
     output_shape,
@@ -32,9 +34,10 @@ def schedule_conv2d_transpose(schedule: Schedule, conv: SBlockRV, isa: VectorISA
 
 
 def _tile(schedule: Schedule, conv: SBlockRV, size: tuple[int, int], isa: VectorISA) -> RegisterTile:
-    lanes, channels = int(schedule.get(conv).reads[1].source.shape[-1]), output_shape(schedule, conv)[-1]
+    *_, inputs, lanes = (int(n) for n in schedule.get(conv).reads[1].source.shape)
+    channels = output_shape(schedule, conv)[-1]
     if isa.by_element:
-        return by_element_tile(*size, channels // isa.lanes, isa.lanes, isa.registers)
+        return float_tile(size, channels, inputs, isa)
     return conv2d_tile(*size, channels // lanes, lanes, isa.registers)
 
 
@@ -48,8 +51,10 @@ def _schedule_tiles(
     schedule.reorder(*loops.phases, *loops.reduction, *loops.tile)
     vectorize_tile(schedule, unrolled, lane)
     share_between_threads(schedule, conv, loops)
-    if isa.by_element:
-        load_inputs_by_vectors(schedule, conv, loops.reduction[-1], loops.tile)
+    if isa.by_element and not load_inputs_by_vectors(schedule, conv, loops.reduction[-1], loops.tile):
+        for loop in loops.reduction[1:]:  # few inputs: LLVM would unroll them too, and not as well
+            if prod(extent(schedule, other) for other in loops.reduction[1:]) <= 16:
+                schedule.unroll(loop)
     schedule.decompose_reduction(conv, loops.reduction[0])
 
 
@@ -80,7 +85,31 @@ def schedule_planar_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -
     channel, few = schedule.split(channel, [None, max(divisors(extent(schedule, channel), 16))])
     schedule.reorder(plane_row, channel, plane_column, few)  # read in order
     schedule.unroll(few)
-    if isa.by_element and is_padding(schedule, planes):
-        copy_inside_apart(schedule, planes, plane_column)
+    schedule.parallel(parallel)
+    schedule.decompose_reduction(conv, ry)
+
+
+def schedule_across_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
+    """Loops: band of rows (parallel), row, columns of tiles; in a tile kernel row, the rest of the kernel, columns."""
+    output, conv = inline_epilogue(schedule, conv)
+    padding = schedule.get_producers(conv)
+    _, height, width, outputs = output_shape(schedule, output)
+    kernel_rows = int(schedule.get(conv).reads[1].source.shape[1])
+    columns = max(divisors(width, 8 // outputs))
+    n, y, x, c = schedule.get_loops(output)
+    band, row = schedule.split(y, [None, tiles_per_band(height, 1, 4 * (kernel_rows - 1))])
+    x_outer, vector, column = schedule.split(x, [None, columns // max(divisors(columns, 4)), max(divisors(columns, 4))])
+    schedule.reorder(n, band, row, x_outer, vector, c, column)
+    schedule.compute_at(conv, x_outer, preserve_unit_loops=True)
+    schedule.set_scope(conv, 0, "local")
+    vectorize_tile(schedule, [vector, c], column)
+    *_, conv_column, conv_output, lane, ry, rx, ri = schedule.get_loops(conv)
+    schedule.reorder(ry, rx, ri, conv_column, conv_output, lane)
+    vectorize_tile(schedule, [conv_column, conv_output, rx], lane)
+    if extent(schedule, ri) <= 4:
+        schedule.unroll(ri)
+    parallel = schedule.fuse(n, band)
+    for pad in padding:
+        copy_rows(schedule, pad, parallel)
     schedule.parallel(parallel)
     schedule.decompose_reduction(conv, ry)

@@ -8,7 +8,7 @@ most tiles touch a border, and guards cost more than the copy.
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from tvmpose.kernels.guard_padding import copy_inside_apart, guard_padding, is_padding, is_zero_padding
+from tvmpose.kernels.guard_padding import copy_rows, guard_padding, is_zero_padding
 from tvmpose.kernels.isa import VectorISA
 from tvmpose.kernels.tiling import (
     MANY_TASKS,
@@ -91,7 +91,9 @@ def schedule_depthwise_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA
         schedule.annotate(c_outer, "pragma_loop_partition_hint", True)
     copies = padding and not guarded
     if copies and isa.by_element:
-        parallel = _copy_rows(schedule, padding, schedule.fuse(n, band))
+        parallel = schedule.fuse(n, band)
+        for pad in padding:
+            copy_rows(schedule, pad, parallel)
     elif copies:
         parallel = _copy_padding(schedule, padding, n, band, c_outer, whole)
     elif guarded:  # few rows are shared in parts
@@ -123,18 +125,3 @@ def _copy_padding(
         schedule.compute_at(pad, padded_at, preserve_unit_loops=True)
         schedule.vectorize(schedule.get_loops(pad)[-1])
     return parallel
-
-
-def _copy_rows(schedule: Schedule, padding: list[SBlockRV], band: LoopRV) -> LoopRV:
-    """Copy the padded rows of a band, in the order in which they lie; returns the loop that threads share.
-
-    Guarded taps would be read at distances from a pointer that an instruction has no room for.
-    """
-    for pad in padding:
-        schedule.compute_at(pad, band, preserve_unit_loops=True)
-        *_, column, channel = schedule.get_loops(pad)
-        if is_padding(schedule, pad):
-            copy_inside_apart(schedule, pad, column)
-        lanes = max(n for n in (16, 8, 4, 2, 1) if extent(schedule, channel) % n == 0)
-        schedule.vectorize(schedule.split(channel, [None, lanes])[1])
-    return band

@@ -6,25 +6,19 @@ only the few steps that can be outside keep their question, and it is one for a 
 
 from collections.abc import Iterator
 
-from tvm import tirx
 from tvm.ir import Call, Expr, Op
 from tvm.s_tir import SBlock, Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
-from tvm.tirx import Add, And, BufferStore, FloatImm, IfThenElse, Mul, Stmt
+from tvm.tirx import Add, And, BufferStore, FloatImm, IfThenElse, Mul
 
 _IF_THEN_ELSE = Op.get("prim.if_then_else")
 
 
-def is_padding(schedule: Schedule, block: SBlockRV) -> bool:
-    """Whether the block stores `inside ? x : y`."""
-    value = schedule.get(block).body.value
-    return isinstance(value, Call) and value.op.same_as(_IF_THEN_ELSE)
-
-
 def is_zero_padding(schedule: Schedule, block: SBlockRV) -> bool:
     """Whether the block stores `inside ? x : 0.0`, which is what the guard is made of."""
-    fill = schedule.get(block).body.value.args[2] if is_padding(schedule, block) else None
-    return isinstance(fill, FloatImm) and fill.value == 0
+    value = schedule.get(block).body.value
+    is_choice = isinstance(value, Call) and value.op.same_as(_IF_THEN_ELSE)
+    return is_choice and isinstance(value.args[2], FloatImm) and value.args[2].value == 0
 
 
 def guard_padding(schedule: Schedule, update: SBlockRV) -> None:
@@ -40,25 +34,7 @@ def guard_padding(schedule: Schedule, update: SBlockRV) -> None:
     body = BufferStore(store.buffer, total + value * product.b, store.indices)
     for condition in reversed(list(_conjuncts(inside))):
         body = IfThenElse(condition, body, None)
-    _replace_body(schedule, update, body)
-
-
-def copy_inside_apart(schedule: Schedule, pad: SBlockRV, column: LoopRV) -> None:
-    """Split a padding copy's loop over columns, so that those inside the picture are copied without a question.
-
-    pad: a block that stores `inside ? x : y`, already at its place.
-    """
-    store = schedule.get(pad).body
-    inside, value, fill = store.value.args
-    conditions = [tirx.likely(condition) for condition in _conjuncts(inside)]
-    value = tirx.if_then_else(tirx.all(*conditions), value, fill)
-    schedule.annotate(column, "pragma_loop_partition_hint", True)
-    _replace_body(schedule, pad, BufferStore(store.buffer, value, store.indices))
-
-
-def _replace_body(schedule: Schedule, block_rv: SBlockRV, body: Stmt) -> None:
-    block = schedule.get(block_rv)
-    replaced = SBlock(
+    guarded = SBlock(
         block.iter_vars,
         block.reads,
         block.writes,
@@ -69,7 +45,15 @@ def _replace_body(schedule: Schedule, block_rv: SBlockRV, body: Stmt) -> None:
         block.match_buffers,
         block.annotations,
     )
-    schedule.state.replace(schedule.get_sref(block_rv), replaced, {block: replaced})
+    schedule.state.replace(schedule.get_sref(update), guarded, {block: guarded})
+
+
+def copy_rows(schedule: Schedule, pad: SBlockRV, band: LoopRV) -> None:
+    """Copy the padded rows that a band needs, in the order in which they lie, at its loop."""
+    schedule.compute_at(pad, band, preserve_unit_loops=True)
+    channel = schedule.get_loops(pad)[-1]
+    lanes = max(n for n in (16, 8, 4, 2, 1) if int(schedule.get(channel).extent) % n == 0)
+    schedule.vectorize(schedule.split(channel, [None, lanes])[1])
 
 
 def _conjuncts(condition: Expr) -> Iterator[Expr]:

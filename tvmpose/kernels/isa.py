@@ -33,11 +33,11 @@ class VectorISA:
     def dot_product(self, lanes: int, widening: bool = False, inputs: int = 0) -> DotProduct:
         """The one for vectors of so many 32-bit lanes, one of those that lanes_for returns.
 
-        widening: one that takes 16 bits, even where the CPU has one for bytes. inputs: how many there are to sum; of
-        those that the best takes more at once of, the one that is left with fewest to fill up.
+        widening: one that takes 16 bits, even where the CPU has one for bytes. inputs: how many there are to sum; the
+        first that takes a whole part of them, if one does.
         """
         dots = [dot for dot in self.dot_products if dot.lanes == lanes and (dot.widens or not widening)]
-        return min((dot for dot in dots if dot.data == dots[0].data), key=lambda dot: -inputs % dot.taken)
+        return next((dot for dot in dots if dot.data == dots[0].data and inputs % dot.taken == 0), dots[0])
 
     def lanes_for(self, channels: int) -> int:
         """The vector width in which this many channels cost least, counting what fills up the last vector.

@@ -102,12 +102,21 @@ def by_element_tile(
     return min(candidates, key=instructions_per_product)
 
 
-def packed_lanes(isa: VectorISA, size: tuple[int, int], channels: int) -> int:
-    """How many output channels' weights lie side by side: a vector's, or a tile's where loads of two vectors pay."""
+def float_tile(size: tuple[int, int], channels: int, inputs: int, isa: VectorISA) -> RegisterTile:
+    """The tile of a float convolution to `size` and so many channels."""
     lanes = isa.lanes_for(channels)
+    vectors = -(-channels // lanes)
     if not isa.by_element:
-        return lanes
-    return lanes * by_element_tile(*size, -(-channels // lanes), lanes, isa.registers).vectors
+        return conv2d_tile(*size, vectors, lanes, isa.registers)
+    if inputs % lanes:  # loaded one by one, in loops that are unrolled: more registers are taken for them
+        return conv2d_tile(*size, vectors, lanes, isa.registers - 8)
+    return by_element_tile(*size, vectors, lanes, isa.registers)
+
+
+def packed_lanes(size: tuple[int, int], channels: int, inputs: int, isa: VectorISA) -> int:
+    """How many output channels' weights lie side by side: a vector's, or a tile's where loads of two vectors pay."""
+    tile = float_tile(size, channels, inputs, isa)
+    return tile.lanes * tile.vectors if isa.by_element else tile.lanes
 
 
 @dataclass(frozen=True)
@@ -177,22 +186,23 @@ def _join_vectors(schedule: Schedule, output: SBlockRV, conv: SBlockRV, lanes: i
     vectorize_tile(schedule, [*outer, vector], lane)
 
 
-def load_inputs_by_vectors(schedule: Schedule, conv: SBlockRV, channel: LoopRV, tile: Sequence[LoopRV]) -> None:
+def load_inputs_by_vectors(schedule: Schedule, conv: SBlockRV, channel: LoopRV, tile: Sequence[LoopRV]) -> bool:
     """A vector of each point's inputs into a register, and their products one by one, all those of a weight together.
 
-    channel: the loop over inputs; without effect where they are no whole vectors.
+    channel: the loop over inputs. False, and nothing is done, where they are no whole vectors.
     """
     row, column, vector, lane = tile
     steps = max(n for n in (4, 2, 1) if extent(schedule, channel) % n == 0)
     if steps == 1 or len(schedule.get(conv).reads[0].source.shape) == 3:
-        return
+        return False
     channel, element = schedule.split(channel, [None, steps])
     schedule.reorder(channel, element, vector, row, column, lane)
     schedule.unroll(element)
-    inputs = schedule.cache_read(conv, 0, "global")  # small ones are on the stack, and promoted
+    inputs = schedule.cache_read(conv, 0, "global", [conv])  # small ones are on the stack, and promoted
     schedule.compute_at(inputs, channel, preserve_unit_loops=True)
     *points, loaded = schedule.get_loops(inputs)[-4:]
     vectorize_tile(schedule, points, loaded)
+    return True
 
 
 def share_between_threads(

@@ -12,6 +12,7 @@ from tvm_ffi import register_error
 from tvmpose.errors import ModelError
 from tvmpose.kernels.convolution import (
     Window,
+    across_conv2d,
     conv2d,
     conv2d_transpose,
     depthwise_conv2d,
@@ -68,6 +69,9 @@ class _Lowering(PyExprMutator):
             folded = relax.const(pack_folded_weights(weight, lanes))
             return self._call("folded_conv2d", lambda x, w: folded_conv2d(x, w, window), data, folded)
         if weight.shape[3] < 4 and weight.shape[:2] != (1, 1):
+            if self.isa.by_element and weight.shape[2] % 4 == 0:
+                across = relax.const(np.ascontiguousarray(weight.transpose(3, 0, 1, 2)))
+                return self._call("across_conv2d", lambda x, w: across_conv2d(x, w, window), data, across)
             plain = relax.const(np.ascontiguousarray(weight))
             return self._call("planar_conv2d", lambda x, w: planar_conv2d(x, w, window), data, plain)
         packed = pack_weights(weight, self.isa.lanes_for(weight.shape[3]))
@@ -76,8 +80,9 @@ class _Lowering(PyExprMutator):
         if window.strides == window.dilation == (1, 1) and pays(phased.shape, size, weight.shape[3]):
             compute = lambda x, w: winograd_conv2d(x, w, (top, left), (0, 0), size)  # noqa: E731
             return self._call("winograd_conv2d", compute, data, relax.const(transform_weights(phased)))
-        packed = relax.const(pack_weights(weight, packed_lanes(self.isa, size, weight.shape[3])))
-        return self._call("conv2d", lambda x, w: conv2d(x, w, window, weight.shape[3]), data, packed)
+        inputs, outputs = weight.shape[2:]
+        packed = relax.const(pack_weights(weight, packed_lanes(size, outputs, inputs, self.isa)))
+        return self._call("conv2d", lambda x, w: conv2d(x, w, window, outputs), data, packed)
 
     def _conv2d_transpose(self, call: relax.Call) -> relax.Expr:
         data, weight, attrs = call.args[0], self._weight(call), call.attrs
@@ -89,7 +94,8 @@ class _Lowering(PyExprMutator):
             flipped = transform_weights(packed[:, :, :, ::-1, ::-1])
             compute = lambda x, w: winograd_conv2d(x, w, (1, 1), (top, left), size)  # noqa: E731
             return self._call("winograd_conv2d_transpose", compute, data, relax.const(flipped))
-        lanes = packed_lanes(self.isa, (size[0] // strides[0], size[1] // strides[1]), outputs)
+        phase = (size[0] // strides[0], size[1] // strides[1])
+        lanes = packed_lanes(phase, outputs, weight.shape[0], self.isa)
         packed = pack_transposed_weights(weight, lanes, strides, (top, left))
         compute = lambda x, w: conv2d_transpose(x, w, (top, left), size, outputs)  # noqa: E731
         return self._call("conv2d_transpose", compute, data, relax.const(packed))
