@@ -63,13 +63,21 @@ def fake_manifest() -> Manifest:
         name="fake",
         symbol="fake",
         tvmpose_version="0.0.0",
-        libraries=(Library("libfake.so", "host", "x86_64-linux-gnu", "x86-64-v3", ("avx2", "fma")),),
+        libraries=(
+            Library(
+                "libfake.so",
+                "host",
+                "x86_64-linux-gnu",
+                "x86-64-v3",
+                ("avx2", "fma"),
+                Memory(arena_bytes=4096, weight_bytes=1024, workspace_bytes=0),
+                Verification("not verified"),
+            ),
+        ),
         model=Model("fake.onnx", "0" * 64, "onnx", (spec, TensorSpec("q", (2, 3), "int8")), (spec,)),
         card="fake",
         keypoints=Keypoints(("left_eye", "right_eye", "nose"), ((0, 2), (1, 2))),
-        memory=Memory(arena_bytes=4096, weight_bytes=1024, workspace_bytes=0),
         tools={"cc": "13"},
-        verification=Verification("not verified"),
     )
 
 

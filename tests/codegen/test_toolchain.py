@@ -13,6 +13,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from tvmpose.codegen.android import write_headers
+from tvmpose.codegen.names import Names
 from tvmpose.codegen.toolchain import build_library, toolchain_for
 from tvmpose.errors import SetupError
 from tvmpose.targets import Target, host_target, load_target
@@ -43,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 def build(folder: Path, target: Target, *flags: str) -> Path:
     toolchain = toolchain_for(target)
     subprocess.run([*toolchain.cc, "-fPIC", "-c", "kernels.c", "-o", "kernels.o"], cwd=folder, check=True)
-    return build_library(folder, "net", toolchain, flags)
+    return build_library(folder, Names("net"), toolchain, flags)
 
 
 def exported(library: Path) -> list[str]:
@@ -232,7 +233,7 @@ def test_build_library__library_that_the_target_cannot_load__is_refused_in_one_l
     toolchain = replace(toolchain_for(host_target()), target=PI)
     subprocess.run(["cc", "-fPIC", "-c", "kernels.c", "-o", "kernels.o"], cwd=folder, check=True)
     with pytest.raises(SetupError, match=r"^libnet\.so cannot run on pi .*not 64-bit EM_AARCH64$"):
-        build_library(folder, "net", toolchain)
+        build_library(folder, Names("net"), toolchain)
 
 
 @needs_cc
