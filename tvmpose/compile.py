@@ -13,6 +13,7 @@ from tvmpose.codegen.levels import compile_levels
 from tvmpose.codegen.library import Library, Progress, Work, finish_library
 from tvmpose.codegen.names import Names
 from tvmpose.codegen.toolchain import toolchain_for
+from tvmpose.devices.machine import Machine, board_of, where_verified
 from tvmpose.errors import InputError, ModelError, SetupError, VerifyError
 from tvmpose.extras import require
 from tvmpose.frontend.source import FORMATS, Source
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from tvmpose.baselines.judge import Judge
     from tvmpose.kernels.requantize import Rounding
     from tvmpose.modelspec import ModelSpec
-    from tvmpose.runtime import Pose
 
 # By source format: the arithmetic of its runtime, as it is set up by default.
 DEFAULT_ROUNDING = {"tflite": "xnnpack", "onnx": "ort", "torch": "ort"}
@@ -130,7 +130,6 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
     from tvmpose.passes.pipeline import begin_pipeline
     from tvmpose.passes.prune import prune
     from tvmpose.qdq import output_steps
-    from tvmpose.runtime.pose import open_library
 
     _pass_through_tvm()
     bundle.refuse_other_files(options.output.resolve())
@@ -161,41 +160,62 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
         begun = begin_pipeline(module, work.after_phase)
         libraries = compile_levels(begun, options.target, options.name, directory, work)
         verifications, sample = [bundle.Verification("not verified")] * len(libraries), None
-        findings: dict[str, gate.Findings] = {}  # by target; of the most demanding first
+        verified: dict[str, bundle.Verification] = {}  # by target, the most demanding first
+        findings = None
         if judge:
-            judged = [library for library in libraries if _runs_here(library.target)]
-            if not judged:
-                judged = [_for_this_machine(begun, options.name, directory / "host", work)]
+            trials = [trial for library in libraries if (trial := _trial(library))]
+            if not trials:
+                stand_in = _for_this_machine(begun, options.name, directory / "host", work)
+                trials = [_Trial(stand_in, Machine(stand_in.target), "host-equivalent only")]
             if rounding and options.card:
                 pictures = [(name, gate.at_network_size(options.card, picture)) for name, picture in pictures]
             steps = output_steps(module["main"]) if source_rounding else None
-            for library in judged:
-                with open_library(library.path, options.name) as pose:
-                    found = _verify(options, library.target, pose, judge, spec, pictures, rounding, steps)
+            for trial in trials:
+                with trial.machine.open(trial.library.path, options.name, spec, options.card) as pose:
+                    found = _verify(options, trial.machine, pose, judge, spec, pictures, rounding, steps)
                     sample = sample or self_check(options.card, judge, pose if rounding else None, spec, pictures)
-                progress("verify", _of_level(library.target, len(libraries), _summary(found)))
-                findings[library.target.name] = found
-            verifications = [_verification(library, findings) for library in libraries]
+                summary = _summary(found) + where_verified(options.target, trial.status)
+                progress("verify", _of_level(options, trial.library.target, summary))
+                verified[trial.library.target.name] = bundle.Verification(trial.status, **vars(found))
+                findings = findings or found
+            verifications = [_verification(library, verified) for library in libraries]
         manifest = _write(options, libraries, spec, verifications, sample, rounding, done)
-    return Report(manifest, libraries, next(iter(findings.values()), None))
+    return Report(manifest, libraries, findings)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A library that the gate can run, and where."""
+
+    library: Library
+    machine: Machine
+    status: bundle.Status
+
+
+def _trial(library: Library) -> _Trial | None:
+    if _runs_here(library.target):
+        return _Trial(library, Machine(library.target), "verified")
+    board = board_of(library.target)
+    return _Trial(library, Machine(library.target, board), "emulated") if board else None
 
 
 def _for_this_machine(module: "IRModule", name: str, folder: Path, work: Work) -> Library:
+    """In place of libraries that cannot be run."""
     folder.mkdir(exist_ok=True)
     its = replace(work, dump=work.dump and work.dump / "host")
     return finish_library(module, host_target(), Names(name), folder, its)
 
 
-def _verification(library: Library, findings: Mapping[str, gate.Findings]) -> bundle.Verification:
-    """Of a library that could not be run: that of the most demanding one that could."""
-    if found := findings.get(library.target.name):
-        return bundle.Verification("verified", **vars(found))
-    return bundle.Verification("host-equivalent only", **vars(next(iter(findings.values()))))
+def _verification(library: Library, verified: Mapping[str, bundle.Verification]) -> bundle.Verification:
+    """By target. Of a library that could not be run what the most demanding one gave that could."""
+    stand_in = next(iter(verified.values()))
+    return verified.get(library.target.name) or replace(stand_in, status="host-equivalent only")
 
 
-def _of_level(target: Target, count: int, text: str) -> str:
+def _of_level(options: Options, target: Target, text: str) -> str:
     """Of one of several libraries it has to be said which it is."""
-    return f"{target.name}: {text}" if count > 1 else text
+    several = len(options.target.levels) > 1 and target in options.target.variants
+    return f"{target.name}: {text}" if several else text
 
 
 def _kept(card: Card | None) -> str:
@@ -251,8 +271,8 @@ def _pictures(options: Options) -> "list[tuple[str, np.ndarray]]":
 
 def _verify(
     options: Options,
-    target: Target,
-    pose: "Pose",
+    machine: Machine,
+    pose: gate.Network,
     judge: "Judge",
     spec: "ModelSpec",
     pictures: "list[tuple[str, np.ndarray]]",
@@ -269,12 +289,12 @@ def _verify(
 
     def diverging() -> Iterator[str]:
         tensor = gate.expect(judge, options.card, spec.inputs[0], pictures[0][1]).input
-        yield first_divergence(options.source, target, tensor, rounding)
+        yield first_divergence(options.source, machine, tensor, rounding)
 
     try:
         gate.require_agreement(findings, options.card, diverging())
     except VerifyError as error:
-        raise VerifyError(_of_level(target, len(options.target.levels), str(error))) from error
+        raise VerifyError(_of_level(options, machine.target, str(error))) from error
     return findings
 
 
