@@ -55,7 +55,7 @@ def fake_library(tmp_path_factory: pytest.TempPathFactory) -> FakeLibrary:
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fake_manifest() -> Manifest:
     """What a compiler would say about fake_bundle.c."""
     spec = TensorSpec("x", (2, 3), "float32")
@@ -83,13 +83,16 @@ def fake_manifest() -> Manifest:
 
 @pytest.fixture
 def fake_bundle(tmp_path: Path, fake_library: FakeLibrary, fake_manifest: Manifest) -> FakeBundle:
-    """Writes a bundle: ``fake_bundle("MACRO=1", ..., name="folder", **changes_of_the_manifest)``."""
+    """Writes a bundle: ``fake_bundle("MACRO=1", ..., name="folder", **changes_of_the_manifest)``.
 
-    def write(*macros: str, name: str = "bundle", **changes: object) -> Path:
+    library: in place of what is built.
+    """
+
+    def write(*macros: str, name: str = "bundle", library: bytes | None = None, **changes: object) -> Path:
         image = np.zeros((20, 30, 3), np.uint8)
         sample = keypoint_sample(image, (2, 4, 10, 8), np.array([(2, 4, 0), (7, 8, 0), (np.nan, np.nan, 0)]))
         folder = tmp_path / name
-        contents = {"libfake.so": fake_library(*macros), SAMPLE: sample}
+        contents = {"libfake.so": library or fake_library(*macros), SAMPLE: sample}
         write_bundle(folder, replace(fake_manifest, **changes), contents)
         return folder
 

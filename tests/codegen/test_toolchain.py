@@ -1,6 +1,7 @@
 """Which compiler is taken, and what it links."""
 
 import ctypes
+import importlib.machinery
 import importlib.util
 import re
 import shutil
@@ -137,6 +138,13 @@ def test_toolchain_for__this_machine_without_compiler__is_zig(monkeypatch):
 def test_toolchain_for__neither__names_the_extra(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SetupError, match=r"aarch64-linux-gnu.*tvmpose\[compiler\]"):
+        toolchain_for(PI)
+
+
+def test_toolchain_for__zig_without_its_program__says_how_to_get_it(monkeypatch, tmp_path):
+    package = importlib.machinery.ModuleSpec("ziglang", None, origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: package)
+    with pytest.raises(SetupError, match=r"aarch64-linux-gnu: the program is missing from .*--force-reinstall"):
         toolchain_for(PI)
 
 

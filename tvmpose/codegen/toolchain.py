@@ -76,6 +76,10 @@ def toolchain_for(target: Target) -> Toolchain:
     package = importlib.util.find_spec("ziglang")
     if package is None:
         raise SetupError(f"no C compiler for {target.triple}: pip install 'tvmpose[compiler]', which brings zig")
+    folder = Path(str(package.origin)).parent
+    if not any((folder / program).is_file() for program in ("zig", "zig.exe")):
+        again = "pip install --force-reinstall --no-deps ziglang"
+        raise SetupError(f"no C compiler for {target.triple}: the program is missing from {folder}: {again}")
     zig = (sys.executable, "-m", "ziglang")
     toolchain = Toolchain(target, (*zig, "cc", "-target", zig_target(target)), (*zig, "ar"))
     if target.libc == "bionic":
@@ -83,7 +87,7 @@ def toolchain_for(target: Target) -> Toolchain:
         stubs = tuple(f"{_BIONIC}/{name}" for name in STUBS)
         return replace(toolchain, compile_flags=("-isystem", _BIONIC), libraries=("-nostdlib", *stubs), bionic=True)
     if target.libc == "apple":  # zig has the headers, but takes them for macOS only
-        headers = Path(str(package.origin)).parent / "lib" / "libc" / "include" / "any-darwin-any"
+        headers = folder / "lib" / "libc" / "include" / "any-darwin-any"
         return replace(toolchain, compile_flags=("-isystem", str(headers)))
     return toolchain
 
