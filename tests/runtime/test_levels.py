@@ -5,6 +5,9 @@ The judge is set arithmetic: the last level whose features the CPU has.
 
 import ctypes
 import os
+import platform
+import re
+import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import CSRC, FakeLibrary
+from tests.runtime.conftest import Builder
 from tests.runtime.test_csrc import ADDRESS
 from tvmpose.codegen.bundle import Library, Manifest, write_bundle
 from tvmpose.codegen.names import Names, entry_source
@@ -226,6 +230,57 @@ def test_helper__library_that_is_not_there_or_unusable__passed_over_or_named(
     assert error == f"{top}: another version of tvmpose than this header (ABI 7, here 1)"
     (error,) = picked(helper, f"{tmp_path}/{'x' * 2000}", best_there_is)
     assert error.startswith(f"{top}: a path of 2")
+
+
+WHICH = """
+#include <stdio.h>
+#include "tvmpose.h"
+{declarations}
+const tvmpose_api *net_tvmpose(void);
+int main(void) {{
+  const tvmpose_api *api = net_tvmpose();
+{comparisons}
+  tvmpose_handle *handle = NULL;
+  if (api->open(NULL, &handle)) return puts(api->last_error(NULL)), 1;
+  return api->close(handle), 0;
+}}
+"""
+PHONES = {"cortex-a53": "v8.0", "cortex-a76": "dotprod", "max": "i8mm"}
+DESKTOPS = {"Nehalem": "v2", "Haswell": "v3", "qemu64": "v2 but lacks sse4.2"}
+EMULATED = {
+    "android-arm64": ("zig", ["--target=aarch64-linux-musl"], "qemu-aarch64", PHONES),
+    "x86-64": ("cc", [], "qemu-x86_64", DESKTOPS),
+}
+
+
+@pytest.mark.slow  # zig builds musl first
+@pytest.mark.parametrize("name", EMULATED)
+def test_entry__emulated_cpus__the_runtime_s_own_check_picks_their_level(build: Builder, tmp_path: Path, name: str):
+    compiler, flags, emulator, cpus = EMULATED[name]
+    if compiler == "cc" and platform.machine() != "x86_64":
+        pytest.skip("cc is not for x86-64")
+    if not shutil.which(emulator):
+        pytest.skip(f"{emulator} is not installed")
+    target = load_target(name)
+    levels = [Names("net", level.name) for level in reversed(target.levels)]
+    sources = [tmp_path / f"{file}.c" for file in ("main", "entry", *(level.symbol for level in levels))]
+    for path, level, variant in zip(sources[2:], levels, reversed(target.variants), strict=True):
+        needs = f"#define TINY_CPU_FEATURES {mask(needed_features(variant))}ull"
+        path.write_text(f'#define TVMPOSE_NAME {level.symbol}\n{needs}\n#include "tiny_model.c"\n')
+    declarations = "".join(f"const tvmpose_api *{level.symbol}_tvmpose(void);\n" for level in levels)
+    comparisons = "".join(f'  if (api == {level.symbol}_tvmpose()) puts("{level.level}");\n' for level in levels)
+    (tmp_path / "entry.c").write_text(entry_source(levels))
+    (tmp_path / "main.c").write_text(WHICH.format(declarations=declarations, comparisons=comparisons))
+    program = build(*map(str, sources), *flags, "-static", compiler=compiler)
+    for cpu, expected in cpus.items():
+        done = subprocess.run([emulator, "-cpu", cpu, program], capture_output=True, text=True)
+        level, _, lacks = expected.partition(" but lacks ")
+        assert done.stdout.splitlines()[0] == level, cpu
+        if lacks:
+            refusal = r"compiled for instructions that this CPU lacks:.* " + lacks
+            assert done.returncode == 1 and re.search(refusal, done.stdout)
+        else:
+            assert (done.returncode, done.stdout) == (0, f"{level}\n")
 
 
 def test_entry_source__one_level__is_that_one():
