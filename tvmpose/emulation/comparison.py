@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tvmpose.baselines.peers import PEERS
-from tvmpose.benchmark.compare import noise
+from tvmpose.benchmark.compare import noise, why_unreadable
 from tvmpose.benchmark.duel import largest_difference
 from tvmpose.benchmark.facts import Facts, read_facts
 from tvmpose.benchmark.model_files import file_for, model_files
 from tvmpose.devices.virtual import virtual_board
 from tvmpose.emulation.count import Counted, Refused, Rig, rig
 from tvmpose.emulation.cycles import Estimate, Mca, estimate, find_mca
+from tvmpose.emulation.machine import EmulatedMachine, emulated_machine
 from tvmpose.errors import SetupError
 
 PEERS_ON_BOARDS = ("litert", "ncnn")
@@ -38,8 +39,7 @@ class Emulated:
     """One bundle on one emulated CPU. ``missing``: peer and why it has no row; ``remarks``: why there are no cycles."""
 
     model: str
-    board: str
-    cpu: str  # qemu's name
+    machine: EmulatedMachine
     core: str  # LLVM's name of what the bundle was compiled for, and of what cycles are estimated for
     multiply_adds: int
     ours: Row
@@ -68,47 +68,56 @@ def emulate(
     facts = read_facts(bundle)
     files = model_files(facts, given) if peers else []
     board = virtual_board(board_name or facts.target, progress)
-    mca = find_mca()
     with rig(board, cpu, [noise(spec) for spec in facts.inputs]) as on_board:
         progress(f"{facts.name}: tvmpose")
-        first = on_board.count("tvmpose", bundle)
-        if isinstance(first, Refused):
-            raise SetupError(f"{bundle} cannot be counted on {board.name}, -cpu {cpu or board.cpu}: {first.reason}")
-        counted: dict[str, Counted] = {}
-        missing: list[tuple[str, str]] = []
+        ours = on_board.count("tvmpose", bundle)
+        if isinstance(ours, Refused):
+            raise SetupError(f"{bundle} cannot be counted on {board.name}, -cpu {cpu or board.cpu}: {ours.reason}")
+        results: dict[str, Counted | Refused] = {"tvmpose": ours}
         for name in peers:
             progress(f"{facts.name}: {PEERS[name].title}")
-            result = _peer(on_board, name, files)
-            if isinstance(result, Refused):
-                missing.append((name, result.reason))
-            else:
-                counted[name] = result
-    rows, remarks = [], []
-    for name, result in {"tvmpose": first, **counted}.items():
-        cycles = _cycles(result, facts, mca)
-        remarks += [cycles] if isinstance(cycles, str) and cycles not in remarks else []
-        rows.append(_row(name, result, first, cycles if isinstance(cycles, Estimate) else None))
-    where = (facts.name, board.name, cpu or board.cpu, facts.cpu, facts.multiply_adds)
-    return Emulated(*where, rows[0], tuple(rows[1:]), tuple(missing), tuple(remarks))
+            results[name] = _peer(on_board, name, files)
+    mca = find_mca()
+    return _emulated(facts, emulated_machine(board, cpu, mca), results, mca)
 
 
 def _peer(on_board: Rig, name: str, files: Sequence[Path]) -> Counted | Refused:
     peer = PEERS[name]
     path = file_for(peer, files)
     if path is None:
-        return Refused(f"not available: reads {' and '.join(peer.suffixes)}, and no such file was given (--model)")
-    return on_board.count(name, path)
+        return Refused(str(why_unreadable(peer, files)))
+    result = on_board.count(name, path)
+    if isinstance(result, Refused) and result.reason.startswith("No module named"):
+        return Refused(f"not available: {on_board.board.name} has no {peer.package}")
+    return result
+
+
+def _emulated(
+    facts: Facts, machine: EmulatedMachine, results: dict[str, Counted | Refused], mca: Mca | None
+) -> Emulated:
+    counted = {name: result for name, result in results.items() if isinstance(result, Counted)}
+    missing = tuple((name, result.reason) for name, result in results.items() if isinstance(result, Refused))
+    cycles = {name: _cycles(result, facts, mca) for name, result in counted.items()}
+    remarks = dict.fromkeys(f"no estimate of cycles: {why}" for why in cycles.values() if isinstance(why, str))
+    expected = counted["tvmpose"].outputs
+    ours, *peers = (
+        Row(
+            name,
+            result.name,
+            result.settings,
+            result.instructions,
+            result.spread,
+            largest_difference(result.outputs, expected),
+            found if isinstance(found := cycles[name], Estimate) else None,
+        )
+        for name, result in counted.items()
+    )
+    return Emulated(facts.name, machine, facts.cpu, facts.multiply_adds, ours, tuple(peers), missing, tuple(remarks))
 
 
 def _cycles(counted: Counted, facts: Facts, mca: Mca | None) -> Estimate | str:
     if mca is None:
-        return "no estimate of cycles: llvm-mca is not installed (apt-get install llvm)"
+        return "llvm-mca is not installed (apt-get install llvm)"
     if not facts.triple.startswith("aarch64"):
-        return "no estimate of cycles: for 64-bit ARM only"
-    found = estimate(counted.blocks, facts.cpu, mca)
-    return found if isinstance(found, Estimate) else f"no estimate of cycles: {found}"
-
-
-def _row(runtime: str, counted: Counted, ours: Counted, cycles: Estimate | None) -> Row:
-    difference = largest_difference(counted.outputs, ours.outputs)
-    return Row(runtime, counted.name, counted.settings, counted.instructions, counted.spread, difference, cycles)
+        return f"llvm-mca is asked for 64-bit ARM only, not {facts.triple}"
+    return estimate(counted.blocks, facts.cpu, mca)

@@ -11,8 +11,8 @@ HEADER = ("runtime", "instructions", "repeats differ", "ours for one", "outputs 
 
 
 def emulated_lines(emulated: Emulated) -> Iterator[str]:
-    """The table of one bundle."""
-    yield f"{emulated.model}, a frame on 1 thread, -cpu {emulated.cpu}"
+    """The table of one bundle, the machine first."""
+    yield from (str(emulated.machine), "", f"{emulated.model}, a frame on 1 thread")
     rows = [HEADER, _cells(emulated.ours, "", "")]
     for peer in emulated.peers:
         difference = "other outputs" if peer.difference is None else f"{peer.difference:.1e}"
@@ -36,12 +36,10 @@ def emulated_lines(emulated: Emulated) -> Iterator[str]:
 def ratio_lines(emulated: Emulated) -> Iterator[str]:
     """A line a peer, for the end."""
     for peer in emulated.peers:
-        cycles = ""
+        ratio = f"{emulated.ratio(peer):.3f} times {peer.name}'s instructions"
         if emulated.ours.cycles and peer.cycles:
-            cycles = f", {emulated.ours.cycles.cycles / peer.cycles.cycles:.2f} times its cycles as estimated"
-        yield (
-            f"{emulated.model}, -cpu {emulated.cpu}: {emulated.ratio(peer):.3f} times {peer.name}'s instructions{cycles}"
-        )
+            ratio += f", {emulated.ours.cycles.cycles / peer.cycles.cycles:.2f} times its cycles as estimated"
+        yield f"{emulated.model}, -cpu {emulated.machine.cpu}: {ratio}"
 
 
 def _cells(row: Row, ratio: str, difference: str) -> tuple[str, ...]:
