@@ -2,9 +2,10 @@
 
 import sys
 
-from benchmarks import deployment, fp32, int8, quantized_accuracy, startup
+from benchmarks import boards, deployment, fp32, int8, quantized_accuracy, startup
 
 BENCHMARKS = {
+    "boards": boards.main,
     "deployment": deployment.main,
     "fp32": fp32.main,
     "int8": int8.main,

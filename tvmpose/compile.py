@@ -10,6 +10,7 @@ from tvmpose import __version__, gate
 from tvmpose.cards import Card, card_for_hash, load_card, pull, pull_sample, sha256_of
 from tvmpose.codegen import bundle
 from tvmpose.codegen.library import Library, Progress, compile_library
+from tvmpose.devices.machine import Machine, board_of, where_verified
 from tvmpose.errors import InputError, ModelError, SetupError
 from tvmpose.extras import require
 from tvmpose.frontend.source import FORMATS, Source
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from tvmpose.baselines.judge import Judge
     from tvmpose.kernels.requantize import Rounding
     from tvmpose.modelspec import ModelSpec
-    from tvmpose.runtime import Pose
 
 # By source format: the arithmetic of its runtime, as it is set up by default.
 DEFAULT_ROUNDING = {"tflite": "xnnpack", "onnx": "ort", "torch": "ort"}
@@ -122,7 +122,6 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
     from tvmpose.codegen.pixels import check_card
     from tvmpose.passes.prune import prune
     from tvmpose.qdq import output_steps
-    from tvmpose.runtime.pose import open_library
 
     _pass_through_tvm()
     bundle.refuse_other_files(options.output.resolve())
@@ -168,15 +167,18 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
         verification, findings, sample = bundle.Verification("not verified"), None, None
         if judge:
             runs_here = _runs_here(options.target)
-            judged = library if runs_here else build(host_target(), directory / "host")
+            board = None if runs_here else board_of(options.target)
+            judged = library if runs_here or board else build(host_target(), directory / "host")
             if rounding and options.card:
                 pictures = [(name, gate.at_network_size(options.card, picture)) for name, picture in pictures]
-            with open_library(judged.path, options.name) as pose:
+            machine = Machine(options.target, board) if board else Machine(host_target())
+            with machine.open(judged.path, options.name, spec, options.card) as pose:
                 steps = output_steps(module["main"]) if source_rounding else None
-                findings = _verify(options, pose, judge, spec, pictures, rounding, steps)
+                findings = _verify(options, machine, pose, judge, spec, pictures, rounding, steps)
                 sample = self_check(options.card, judge, pose if rounding else None, spec, pictures)
-            progress("verify", _summary(findings))
-            verification = bundle.Verification("verified" if runs_here else "host-equivalent only", **vars(findings))
+            status: bundle.Status = "verified" if runs_here else "emulated" if board else "host-equivalent only"
+            progress("verify", f"{_summary(findings)}{where_verified(options.target, status)}")
+            verification = bundle.Verification(status, **vars(findings))
         manifest = _write(options, library, spec, verification, sample, rounding, done)
     return Report(manifest, library, findings)
 
@@ -234,7 +236,8 @@ def _pictures(options: Options) -> "list[tuple[str, np.ndarray]]":
 
 def _verify(
     options: Options,
-    pose: "Pose",
+    machine: Machine,
+    pose: gate.Network,
     judge: "Judge",
     spec: "ModelSpec",
     pictures: "list[tuple[str, np.ndarray]]",
@@ -251,7 +254,7 @@ def _verify(
 
     def diverging() -> Iterator[str]:
         tensor = gate.expect(judge, options.card, spec.inputs[0], pictures[0][1]).input
-        yield first_divergence(options.source, host_target(), tensor, rounding)
+        yield first_divergence(options.source, machine, tensor, rounding)
 
     gate.require_agreement(findings, options.card, diverging())
     return findings

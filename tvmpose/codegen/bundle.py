@@ -29,6 +29,9 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 SAMPLE = "sample.npz"
 
+Status = Literal["verified", "emulated", "host-equivalent only", "not verified"]
+"""What the gate ran: the very library, here; that on an emulated CPU; the network compiled for the host; nothing."""
+
 Content = bytes | Path
 """A file's bytes, or where to copy them from."""
 
@@ -93,7 +96,7 @@ class Check:
 class Verification:
     """What the gate found when it compared the library with the source model; None: not measured."""
 
-    status: Literal["verified", "host-equivalent only", "not verified"]
+    status: Status
     judge: str | None = None  # name and version of the source runtime
     samples: int | None = None
     joints: int | None = None

@@ -143,6 +143,16 @@ def build_library(directory: Path, name: str, toolchain: Toolchain, extra_flags:
     return directory / library
 
 
+def build_program(source: Path, path: Path, toolchain: Toolchain, arguments: tuple[str, ...] = ()) -> None:
+    """Compile and link a C program of one file, to run with the target's own C library.
+
+    arguments: more flags, and the libraries it links with. Raises SetupError where that fails.
+    """
+    dynamic = ("-dynamic",) if toolchain.target.libc == "musl" else ()  # zig's default is static there
+    flags = ("-std=c11", "-O2", "-Wall", "-Wextra", "-pthread", f"-I{RUNTIME_SOURCES}")
+    _run((*toolchain.cc, *flags, str(source), "-o", str(path), *arguments, "-lm", "-ldl", *dynamic), path.parent)
+
+
 def _pages(target: Target) -> tuple[str, ...]:
     if target.page_bytes == 4096:  # no linker aligns to less
         return ()
