@@ -53,6 +53,14 @@ def test_emulate__bundle_that_does_not_run_there__one_line(fake_bundle: FakeBund
         emulate(fake_bundle("FAKE_CPU_LACKING=1"), [])
 
 
+def test_emulate__qemu_without_plugins__says_which_has_them(fake_bundle: FakeBundle, monkeypatch):
+    on(host_board("sys.exit(\"qemu: unknown option 'plugin'\")"), monkeypatch)
+    with pytest.raises(
+        SetupError, match=r"unknown option 'plugin'; counting needs a qemu-user of version 4\.2 to 8\.2"
+    ):
+        emulate(fake_bundle(), [])
+
+
 def test_emulate__target_without_a_board__names_those_that_have_one(fake_bundle: FakeBundle):
     with pytest.raises(InputError, match=r"no virtual board 'host'.*raspberry-pi-4"):
         emulate(fake_bundle(), [])
@@ -70,7 +78,7 @@ def test_emulate__blazepose_lite_for_a_pi_4__fewer_instructions_than_litert_to_t
     bundle = compiled(name, "blazepose-lite", "raspberry-pi-4").bundle
     found = emulate(bundle, ["litert"], [data / "models" / name])
     (litert,) = found.peers
-    assert litert.settings.startswith("XNNPACK on") and litert.difference < 1e-4
+    assert litert.settings.startswith("XNNPACK on") and litert.difference < 1e-3
     assert max(found.ours.spread, litert.spread) <= 0.001
     # LiteRT 2.3's 126 million are counted by another plugin; a vector instruction multiplies and adds four floats.
     assert litert.instructions == pytest.approx(126e6, rel=0.03)

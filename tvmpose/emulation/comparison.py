@@ -18,6 +18,8 @@ from tvmpose.errors import SetupError
 PEERS_ON_BOARDS = ("litert", "ncnn")
 """Those that a virtual board has."""
 
+PLUGINS = "counting needs a qemu-user of version 4.2 to 8.2 that takes plugins, as Debian 12's does"
+
 Progress = Callable[[str], None]
 
 
@@ -72,7 +74,9 @@ def emulate(
         progress(f"{facts.name}: tvmpose")
         ours = on_board.count("tvmpose", bundle)
         if isinstance(ours, Refused):
-            raise SetupError(f"{bundle} cannot be counted on {board.name}, -cpu {cpu or board.cpu}: {ours.reason}")
+            advice = f"; {PLUGINS}" if "plugin" in ours.reason else ""
+            where = f"{board.name}, -cpu {cpu or board.cpu}"
+            raise SetupError(f"{bundle} cannot be counted on {where}: {ours.reason}{advice}")
         results: dict[str, Counted | Refused] = {"tvmpose": ours}
         for name in peers:
             progress(f"{facts.name}: {PEERS[name].title}")
