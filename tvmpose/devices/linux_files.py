@@ -26,10 +26,9 @@ def write_linux_files(kinds: Sequence[CoreKind], root: Path) -> None:
                 _write(cpu / "cpufreq" / f"cpuinfo_{limit}_freq", f"{kind.max_khz}\n")
             _write(cpu / "topology" / "core_id", f"{number - first}\n")
             _write(cpu / "topology" / "physical_package_id", "0\n")
-            for siblings in ("core_siblings_list", "package_cpus_list", "cluster_cpus_list"):
-                _write(cpu / "topology" / siblings, f"{_range(first, kind.count)}\n")
-            for siblings in ("thread_siblings_list", "core_cpus_list"):
-                _write(cpu / "topology" / siblings, f"{number}\n")
+            for name, start, count in (("core_siblings", first, kind.count), ("thread_siblings", number, 1)):
+                _write(cpu / "topology" / name, f"{((1 << count) - 1) << start:x}\n")
+                _write(cpu / "topology" / f"{name}_list", f"{_range(start, count)}\n")
         first += kind.count
 
 

@@ -9,6 +9,8 @@ from tvmpose.errors import InputError
 from tvmpose.strict import build, read_toml
 from tvmpose.suggest import did_you_mean
 
+_MADE_AS = b"1"  # raised when other files are made of the same recipe
+
 
 @dataclass(frozen=True)
 class Link:
@@ -89,7 +91,7 @@ def _load_userland(name: str, where: str) -> Userland:
 
 
 def _digest(path: Path, *others: str) -> str:
-    return hashlib.sha256(b"\0".join([path.read_bytes(), *map(str.encode, others)])).hexdigest()
+    return hashlib.sha256(b"\0".join([_MADE_AS, path.read_bytes(), *map(str.encode, others)])).hexdigest()
 
 
 def _folder() -> Path:
