@@ -117,7 +117,8 @@ def _emulate(args: argparse.Namespace) -> int:
         _progress("")
         print("\n".join(emulated_lines(counted[-1])), end="\n\n", flush=True)
     for emulated in counted:
-        print("\n".join(ratio_lines(emulated)))
+        for line in ratio_lines(emulated):
+            print(line)
     _write(args.json, {"emulated": [asdict(emulated) for emulated in counted]})
     return 0
 
