@@ -6,7 +6,6 @@ import pytest
 
 from tests.conftest import Compile, FakeBundle
 from tests.emulation.board import host_board
-from tvmpose.devices.virtual import virtual_board
 from tvmpose.emulation import comparison
 from tvmpose.emulation.comparison import emulate
 from tvmpose.errors import InputError, SetupError
@@ -68,12 +67,10 @@ def test_emulate__target_without_a_board__names_those_that_have_one(fake_bundle:
 
 @pytest.mark.slow
 def test_emulate__blazepose_lite_for_a_pi_4__fewer_instructions_than_litert_to_the_same_outputs(
-    compiled: Compile, data: Path
+    virtual, compiled: Compile, data: Path
 ):
-    try:
-        virtual_board("raspberry-pi-4")
-    except SetupError as error:
-        pytest.skip(str(error))
+    pytest.importorskip("ziglang", reason="ziglang is not installed")
+    virtual("raspberry-pi-4")
     name = "pose_landmark_lite.tflite"
     bundle = compiled(name, "blazepose-lite", "raspberry-pi-4").bundle
     found = emulate(bundle, ["litert"], [data / "models" / name])

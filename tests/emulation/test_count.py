@@ -6,6 +6,7 @@ import numpy as np
 
 from tests.conftest import FakeBundle
 from tests.emulation.board import HostBoard, host_board
+from tvmpose.emulation import count as module
 from tvmpose.emulation.count import FEW, MANY, Counted, Refused, per_frame, rig
 from tvmpose.emulation.plugin import Code
 from tvmpose.runtime import load
@@ -42,8 +43,14 @@ def test_count__runtime_that_cannot_open__its_last_words(tmp_path: Path):
 
 
 def test_count__emulator_that_fails__what_it_says(fake_bundle: FakeBundle):
-    refused = count(host_board(prologue='sys.exit("qemu: unable to find CPU model")'), fake_bundle())
+    refused = count(host_board('sys.exit("qemu: unable to find CPU model")'), fake_bundle())
     assert refused == Refused("qemu: unable to find CPU model")
+
+
+def test_count__emulator_that_hangs__is_killed(fake_bundle: FakeBundle, monkeypatch):
+    monkeypatch.setattr(module, "RUN_SECONDS", 0.2)
+    refused = count(host_board("import time; time.sleep(600)"), fake_bundle())
+    assert refused == Refused(f"not done with {FEW} frames after 0.2 s")
 
 
 def test_per_frame__blocks_of_one_run_only__counted_too():

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -71,20 +70,16 @@ class Rig:
 
     def count(self, runtime: str, path: Path) -> Counted | Refused:
         """A frame of a runtime of baselines/peers.py, or of "tvmpose", with the model at ``path``."""
-        repeats, pairs = [], []
-        for _ in range(REPEATS):
-            pair = [self._run(runtime, path, frames) for frames in (FEW, MANY)]
-            for run in pair:
-                if isinstance(run, Refused):
-                    return run
-            pairs.append(pair)
-            few, many = (run.blocks for run in pair)  # type: ignore[union-attr]
-            repeats.append(per_frame(few, many))
+        try:
+            pairs = [[self._run(runtime, path, frames) for frames in (FEW, MANY)] for _ in range(REPEATS)]
+        except _Failed as failure:
+            return Refused(str(failure))
+        repeats = [per_frame(few.blocks, many.blocks) for few, many in pairs]
         totals = tuple(instructions(blocks) for blocks in repeats)
-        first: Any = pairs[0][0]
-        return Counted(first.name, first.settings, totals, repeats[0], first.outputs)
+        last = pairs[-1][-1]
+        return Counted(last.name, last.settings, totals, repeats[0], last.outputs)
 
-    def _run(self, runtime: str, path: Path, frames: int) -> "_Run | Refused":
+    def _run(self, runtime: str, path: Path, frames: int) -> "_Run":
         counts, outputs = self.folder / "counts.txt", self.folder / "outputs.npz"
         for file in (counts, outputs):  # to overwrite one takes other instructions than to make it
             file.unlink(missing_ok=True)
@@ -92,15 +87,22 @@ class Rig:
         argv = ["python3", "-m", "tvmpose.emulation.frames", *map(str, arguments)]
         command = [*_fixed_addresses(), *self.board.command(argv, plugin=self.plugin, cpu=self.cpu)]
         environment = {**os.environ, **_STEADY, COUNTS_VARIABLE: str(counts)}
-        done = subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=RUN_SECONDS
-        )
+        try:
+            done = subprocess.run(
+                command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=RUN_SECONDS
+            )
+        except subprocess.TimeoutExpired as error:
+            raise _Failed(f"not done with {frames} frames after {RUN_SECONDS:g} s") from error
         if done.returncode:
-            return Refused(last_remark(done.stderr, done.returncode))
+            raise _Failed(last_remark(done.stderr, done.returncode))
         said = json.loads(done.stdout.splitlines()[-1])
         with counts.open() as lines, np.load(outputs, allow_pickle=False) as arrays:
             found = [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
             return _Run(said["name"], said["settings"], executions(read_blocks(lines)), found)
+
+
+class _Failed(Exception):
+    """A run that did not come to its end; the message is why."""
 
 
 @dataclass(frozen=True)
