@@ -25,6 +25,8 @@ from tvmpose.codegen.bundle import (
     write_bundle,
 )
 from tvmpose.compile import Report, compile_model, resolve
+from tvmpose.devices.virtual import VirtualBoard, virtual_board
+from tvmpose.errors import SetupError
 from tvmpose.modelspec import TensorSpec
 from tvmpose.targets import load_target
 
@@ -166,6 +168,19 @@ def compiled(data: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory)
         return Compiled(folder / "bundle", folder / "build", options.card, compile_model(options))
 
     return compile_once
+
+
+@pytest.fixture(scope="session")
+def virtual() -> Callable[[str], VirtualBoard]:
+    """``virtual(name of a target)``: its virtual board, brought up where it is not yet: for slow tests only."""
+
+    def bring_up(name: str) -> VirtualBoard:
+        try:
+            return virtual_board(name)
+        except SetupError as error:
+            pytest.skip(str(error))
+
+    return bring_up
 
 
 @pytest.fixture(scope="session")

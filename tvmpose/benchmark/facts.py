@@ -27,6 +27,8 @@ class Facts:
     triple: str
     cpu_features: tuple[str, ...]
     card: str | None = None
+    target: str = ""  # of the same library: the name, and LLVM's name of the CPU
+    cpu: str = ""
 
     @property
     def multiply_adds(self) -> int:
@@ -65,5 +67,5 @@ def _facts(table: Mapping[str, Any], number: int) -> dict[str, Any]:
         **{key: model[key] for key in ("source_file", "source_sha256", "inputs")},
         "steps": library.get("steps", []),
         **{key: memory[key] for key in ("arena_bytes", "weight_bytes")},
-        **{key: library[key] for key in ("triple", "cpu_features")},
+        **{key: library[key] for key in ("triple", "cpu_features", "target", "cpu")},
     }

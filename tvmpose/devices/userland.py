@@ -5,6 +5,7 @@ come from and whose signatures count. $TVMPOSE_APT_SOURCES names another sources
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -61,22 +62,23 @@ def made_at_once(folder: Path) -> Iterator[Path]:
                 raise
 
 
-def run(command: Sequence[str], environment: dict[str, str] | None = None) -> str:
-    """Standard output. Raises SetupError with the line that tells most where the command fails."""
+def run(command: Sequence[str], folder: Path | None = None) -> str:
+    """Standard output, in English. Raises SetupError with the line that tells most where the command fails."""
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env={**os.environ, **(environment or {})}
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, cwd=folder
     )
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines()
         telling = [line for line in lines if line.startswith(("E:", "ERROR:"))]
-        reason = (telling or lines or ["no message"])[-1]
+        reason = telling[0] if telling else lines[-1] if lines else "no message"
         raise SetupError(f"{Path(command[0]).name} failed with exit code {done.returncode}: {reason}")
     return done.stdout
 
 
 def _download(userland: Userland, state: Path) -> list[Path]:
     (state / "status").touch()
-    for folder in ("lists/partial", "archives/partial"):
+    for folder in ("lists/partial", "archives"):
         (state / folder).mkdir(parents=True)
     settings = {
         "APT::Architecture": userland.architecture,
@@ -89,19 +91,19 @@ def _download(userland: Userland, state: Path) -> list[Path]:
         "Dir::State::Lists": str(state / "lists"),
         "Dir::State::status": str(state / "status"),  # nothing is installed, so whatever is needed comes along
         "Dir::Cache": str(state),
-        "Dir::Cache::Archives": str(state / "archives"),
     }
     if sources := os.environ.get("TVMPOSE_APT_SOURCES"):
         settings |= {"Dir::Etc::SourceList": str(Path(sources).resolve()), "Dir::Etc::SourceParts": "-"}
     apt = ["apt-get", "--quiet=2", *(f"-o{key}={value}" for key, value in settings.items())]
-    environment = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
     updated = ""
     try:
-        run([*apt, "update"], environment)
+        run([*apt, "update"])
     except SetupError as error:  # one source of many may be out of reach: what counts is whether all packages are there
         updated = f"{error}; "
     try:
-        run([*apt, "--yes", "--no-install-recommends", "--download-only", "install", *userland.packages], environment)
+        plan = run([*apt, "--simulate", "--no-install-recommends", "install", *userland.packages])
+        names = re.findall(r"^Inst (\S+) \((\S+)", plan, re.MULTILINE)
+        run([*apt, "download", *(f"{name}={version}" for name, version in names)], state / "archives")
     except SetupError as error:
         what = f"no {', '.join(userland.packages)} for {userland.architecture} in the sources of this machine's apt"
         advice = "TVMPOSE_APT_SOURCES=FILE, a sources.list of Debian, names others"
