@@ -94,8 +94,9 @@ def fake_bundle(tmp_path: Path, fake_library: FakeLibrary, fake_manifest: Manife
         image = np.zeros((20, 30, 3), np.uint8)
         sample = keypoint_sample(image, (2, 4, 10, 8), np.array([(2, 4, 0), (7, 8, 0), (np.nan, np.nan, 0)]))
         folder = tmp_path / name
-        contents = {"libfake.so": library or fake_library(*macros), SAMPLE: sample}
-        write_bundle(folder, replace(fake_manifest, **changes), contents)
+        manifest = replace(fake_manifest, **changes)
+        contents = {entry.file: library or fake_library(*macros) for entry in manifest.libraries}
+        write_bundle(folder, manifest, {**contents, SAMPLE: sample})
         return folder
 
     return write

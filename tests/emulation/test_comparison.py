@@ -49,7 +49,7 @@ def test_emulate__peers_that_cannot__left_out_with_the_reason(fake_bundle: FakeB
 def test_emulate__bundle_that_does_not_run_there__one_line(fake_bundle: FakeBundle, monkeypatch):
     on(host_board(), monkeypatch)
     with pytest.raises(SetupError, match=r"cannot be counted on some-board, -cpu cortex-a0: .*avx9000"):
-        emulate(fake_bundle("FAKE_CPU_LACKING=1"), [])
+        emulate(fake_bundle("FAKE_NEEDS=1"), [])
 
 
 def test_emulate__qemu_without_plugins__says_which_has_them(fake_bundle: FakeBundle, monkeypatch):
