@@ -2,9 +2,11 @@
 
 import sys
 
-from benchmarks import deployment, fp32, int8, quantized_accuracy, startup
+from benchmarks import arm, boards, deployment, fp32, int8, quantized_accuracy, startup
 
 BENCHMARKS = {
+    "arm": arm.main,
+    "boards": boards.main,
     "deployment": deployment.main,
     "fp32": fp32.main,
     "int8": int8.main,

@@ -122,10 +122,10 @@ class Compiled:
     weight_bytes: int
 
 
-def compiled(model: Model, bundle: Path, options: Sequence[str] = ()) -> Compiled:
+def compiled(model: Model, bundle: Path, options: Sequence[str] = (), target: str = "host") -> Compiled:
     """A fresh bundle, by the command that users have, in its own process. Verified like any other."""
     card = ["--card", model.card] if model.card else []
-    command = ["compile", str(model.source or model.card), *card, "--target", "host", "-o", str(bundle), *options]
+    command = ["compile", str(model.source or model.card), *card, "--target", target, "-o", str(bundle), *options]
     start = time.perf_counter()
     subprocess.run([sys.executable, "-m", "tvmpose", *command], check=True, stdout=subprocess.DEVNULL)
     seconds, facts = time.perf_counter() - start, read_facts(bundle)

@@ -29,7 +29,7 @@ def test_folder__wheel__every_file_is_inside(tmp_path: Path) -> None:
     site = tmp_path / "site"
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         wheel.extractall(site)
-    for name in ("models", "targets"):
+    for name in ("models", "targets", "rpc"):
         program = f"from tvmpose import content; print(content.folder({name!r}))"
         command = [sys.executable, "-c", program]
         found = Path(subprocess.run(command, cwd=site, capture_output=True, text=True, check=True).stdout.strip())

@@ -1,7 +1,6 @@
 """When a library disagrees with its source model: where along the network it begins."""
 
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,8 +8,8 @@ import numpy as np
 
 from tvmpose import gate
 from tvmpose.codegen.library import compile_library
+from tvmpose.devices.machine import Machine
 from tvmpose.frontend.source import Source
-from tvmpose.targets import Target
 
 if TYPE_CHECKING:
     from tvmpose.kernels.requantize import Rounding
@@ -18,20 +17,17 @@ if TYPE_CHECKING:
 LIMIT = 1e-3  # of a tensor's maximum
 
 
-def first_divergence(source: Source, target: Target, tensor: np.ndarray, rounding: "Rounding | None" = None) -> str:
+def first_divergence(source: Source, machine: Machine, tensor: np.ndarray, rounding: "Rounding | None" = None) -> str:
     """One clause that names the first tensor of the source model that ours differs from, for this input.
 
     rounding: of a quantized model, whose tensors are compared in steps. Compiles the model once more with every
     intermediate tensor as an output: kernels are then fused less.
     """
-    from tvmpose.runtime.pose import open_library
-
     names = source.tensor_names()
     module, spec = source.load(outputs=names)
     with tempfile.TemporaryDirectory() as directory:
-        host = replace(target, name="host")
-        library = compile_library(module, spec, None, host, "divergence", Path(directory), rounding=rounding)
-        with open_library(library.path, "divergence") as pose:
+        library = compile_library(module, spec, None, machine.target, "divergence", Path(directory), rounding=rounding)
+        with machine.open(library.path, "divergence", spec) as pose:
             found = pose.run_tensors([tensor])
     expected = source.judge(rounding=rounding and rounding.value).run([tensor], names)
     for name, ours, theirs in zip(names, found, expected, strict=True):

@@ -24,7 +24,7 @@ from tvmpose.pose.similarity import keypoint_similarity
 if TYPE_CHECKING:
     from tvmpose.baselines.judge import Judge
     from tvmpose.cards.card import Card
-    from tvmpose.runtime import Pose
+    from tvmpose.runtime import Person
 
 LIMIT_PX = 0.5  # input pixels; a float model is expected to stay below 0.05
 SURE_SCORE = 0.3  # joints below it are not compared: where the source model guesses, so may we
@@ -68,6 +68,14 @@ class Runner(Protocol):
     """Of a judge, all that a single picture needs."""
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]: ...
+
+
+class Network(Protocol):
+    """Of runtime.Pose, what the gate needs: here, or on a board."""
+
+    def __call__(self, frame: np.ndarray, *, format: str = "bgr") -> "list[Person]": ...
+
+    def run_tensors(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]: ...
 
 
 def read_samples(folder: Path | None, fallback: Path | None) -> list[tuple[str, np.ndarray]]:
@@ -158,7 +166,7 @@ def plain_input(spec: "TensorSpec", picture: np.ndarray) -> np.ndarray:
 
 
 def compare(
-    pose: "Pose",
+    pose: Network,
     judge: "Judge",
     card: "Card | None",
     spec: "TensorSpec",

@@ -13,13 +13,12 @@ from tvmpose.extras import require
 if TYPE_CHECKING:
     from tvmpose.cards import Card
     from tvmpose.modelspec import ModelSpec
-    from tvmpose.runtime import Pose
 
 
 def self_check(
     card: "Card | None",
     judge: gate.Runner,
-    quantized: "Pose | None",
+    quantized: gate.Network | None,
     spec: "ModelSpec",
     pictures: Sequence[tuple[str, np.ndarray]],
 ) -> bytes:
@@ -44,7 +43,7 @@ def self_check(
 class _Library:
     """See gate.Runner."""
 
-    pose: "Pose"
+    pose: gate.Network
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         return self.pose.run_tensors(inputs)

@@ -122,4 +122,4 @@ def test_list__names__every_benchmark_of_the_folder() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--list"], cwd=ROOT, check=True, capture_output=True, text=True
     )
-    assert set(done.stdout.split()) == {"deployment", "fp32", "int8", "quantized_accuracy", "startup"}
+    assert set(done.stdout.split()) == {"arm", "boards", "deployment", "fp32", "int8", "quantized_accuracy", "startup"}

@@ -10,6 +10,7 @@ from tvmpose.cli.quantize import add_calibration
 from tvmpose.errors import InputError
 
 if TYPE_CHECKING:
+    from tvmpose.codegen.bundle import Library
     from tvmpose.quantize.request import Request
 
 
@@ -76,6 +77,12 @@ def _guard_bytes(text: str) -> int:
     return int(text)
 
 
+def _at_run_time(library: "Library") -> str:
+    memory, status = library.memory, library.verification.status
+    megabytes = (memory.arena_bytes + memory.weight_bytes) / 1e6
+    return f"{status}; at run time {megabytes:.2f} MB and {memory.workspace_bytes / 1e3:.0f} kB a thread"
+
+
 def _quantization(args: argparse.Namespace, has_card: bool) -> "Request | None":
     from tvmpose.quantize.request import Request, calibration_of
 
@@ -119,10 +126,11 @@ def run(args: argparse.Namespace) -> int:
     )
     options = replace(options, quantization=_quantization(args, options.card is not None))
     target = options.target
+    cpus = (" ".join([variant.cpu, *variant.attributes]) for variant in target.variants)
     rows = {
         "model": f"{options.source.path} ({options.source.format})",
         "card": options.card.name if options.card else "none: raw tensors only",
-        "target": f"{target.name}: {target.triple}, {target.cpu} {' '.join(target.attributes)}".rstrip(),
+        "target": f"{target.name}: {target.triple}, {', '.join(cpus)}",
         "verify": "no" if not options.verify else f"photos of {options.samples}" if options.samples else "sample photo",
         "output": str(options.output),
     }
@@ -145,12 +153,12 @@ def run(args: argparse.Namespace) -> int:
         last = now
 
     report = compile_model(options, progress)
-    library = report.library
     size = sum(entry.bytes for entry in report.manifest.files.values())
-    memory = library.arena_bytes + library.weight_bytes
-    print(
-        f"\n{options.output}: {size / 1e6:.2f} MB, {report.manifest.verification.status}; "
-        f"at run time {memory / 1e6:.2f} MB and {library.workspace_bytes / 1e3:.0f} kB a thread; "
-        f"compiled in {time.perf_counter() - started:.1f} s"
-    )
+    libraries = report.manifest.libraries
+    several = len(libraries) > 1
+    print()
+    for library in libraries if several else ():
+        print(f"{library.target.partition(':')[2]:>8}  {library.file}: {_at_run_time(library)}")
+    what = f"{len(libraries)} libraries" if several else _at_run_time(libraries[0])
+    print(f"{options.output}: {size / 1e6:.2f} MB, {what}; compiled in {time.perf_counter() - started:.1f} s")
     return 0

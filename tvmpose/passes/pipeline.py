@@ -22,12 +22,18 @@ from tvmpose.passes.schedule_kernels import ScheduleKernels
 from tvmpose.passes.verify_integer import refusals_of, verify_integer
 
 Phase = tuple[str, list[tvm.ir.transform.Pass]]
+PHASES = ("layout", "integers", "graph", "lower", "fuse", "schedule")
+
+
+def shared_phases() -> list[Phase]:
+    """Those that no target decides."""
+    return [("layout", [relax.transform.Normalize(), _module_pass(keeping_quantized_constants(_layout), "layout")])]
 
 
 def phases(target: Target, rounding: Rounding = Rounding.XNNPACK) -> list[Phase]:
+    """Those after the shared ones."""
     isa, T = vector_isa(target), relax.transform
     return [
-        ("layout", [T.Normalize(), _module_pass(keeping_quantized_constants(_layout), "layout")]),
         (
             "integers",
             [_module_pass(lambda mod: lower_integer(mod, isa, rounding), "LowerInteger"), T.DeadCodeElimination()],
@@ -69,6 +75,26 @@ def run_pipeline(
 
     on_phase(name, module) is called after each phase, for progress and dumps.
     """
+    return finish_pipeline(begin_pipeline(mod, on_phase), target, on_phase, rounding)
+
+
+def begin_pipeline(mod: IRModule, on_phase: Callable[[str, IRModule], None] | None = None) -> IRModule:
+    """The part of run_pipeline that is the same for every target."""
+    with tvm.transform.PassContext(opt_level=3):
+        for name, passes in shared_phases():
+            mod = tvm.transform.Sequential(passes)(mod)
+            if on_phase:
+                on_phase(name, mod)
+    return mod
+
+
+def finish_pipeline(
+    mod: IRModule,
+    target: Target,
+    on_phase: Callable[[str, IRModule], None] | None = None,
+    rounding: Rounding = Rounding.XNNPACK,
+) -> IRModule:
+    """The rest of it, for what begin_pipeline returned."""
     lowered = None
     with target, tvm.transform.PassContext(opt_level=3):
         for name, passes in phases(target, rounding):
@@ -85,11 +111,8 @@ def run_pipeline(
 def dump_to(directory: Path) -> Callable[[str, IRModule], None]:
     """An on_phase that writes DIR/N-phase.py, TVMScript without the constants."""
     directory.mkdir(parents=True, exist_ok=True)
-    count = 0
 
     def dump(name: str, mod: IRModule) -> None:
-        nonlocal count
-        (directory / f"{count}-{name}.py").write_text(mod.script(show_meta=False))
-        count += 1
+        (directory / f"{PHASES.index(name)}-{name}.py").write_text(mod.script(show_meta=False))
 
     return dump

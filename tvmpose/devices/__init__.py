@@ -1,0 +1,1 @@
+"""Boards to run on: for now those that are emulated."""
