@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import arm, boards, deployment, fp32, int8, quantized_accuracy, startup
+from benchmarks import arm, boards, deployment, fp32, int8, quantized_accuracy, smallest, startup
 
 BENCHMARKS = {
     "arm": arm.main,
@@ -11,6 +11,7 @@ BENCHMARKS = {
     "fp32": fp32.main,
     "int8": int8.main,
     "quantized_accuracy": quantized_accuracy.main,
+    "smallest": smallest.main,
     "startup": startup.main,
 }
 
