@@ -10,6 +10,7 @@ from tvmpose import __version__, gate
 from tvmpose.cards import Card, card_for_hash, load_card, pull, pull_sample, sha256_of
 from tvmpose.codegen import bundle
 from tvmpose.codegen.library import Library, Progress, compile_library
+from tvmpose.compact import Compact
 from tvmpose.errors import InputError, ModelError, SetupError
 from tvmpose.extras import require
 from tvmpose.frontend.source import FORMATS, Source
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from tvmpose.runtime import Pose
 
 # By source format: the arithmetic of its runtime, as it is set up by default.
-DEFAULT_ROUNDING = {"tflite": "xnnpack", "onnx": "ort", "torch": "ort"}
+DEFAULT_ROUNDING = {"tflite": "xnnpack", "onnx": "ort", "torch": "torch"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,17 @@ class Options:
     keypoints: tuple[int, ...] | None = None
     rounding: "Rounding | None" = None  # of a quantized model; None: its format's default
     quantization: Request | None = None  # of a float model
+    weights: Compact | None = None  # what those of float convolutions are rounded to
+    accept_loss: bool = False  # of accuracy, by either of these
+
+    @property
+    def precision(self) -> str:
+        """For the manifest."""
+        return "int8" if self.quantization else self.weights.value if self.weights else "source"
+
+    @property
+    def is_lossy(self) -> bool:
+        return self.precision != "source"
 
 
 @dataclass(frozen=True)
@@ -135,6 +147,8 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
     progress("import", f"{options.source.format}, {len(spec.inputs)} in, {len(spec.outputs)} out{quantized}")
     if options.card:
         check_card(spec, options.card)
+    if options.weights and rounding:
+        raise InputError(f"--precision {options.precision}: {options.source.path} computes in integers")
     done = None
     if options.quantization:
         source = sha256_of(options.source.path)
@@ -162,6 +176,7 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
                 dump=options.dump,
                 guard_bytes=options.guard_bytes,
                 rounding=rounding,
+                weights=Compact.FLOAT16 if done else options.weights,
             )
 
         library = build(options.target, directory)
@@ -244,9 +259,9 @@ def _verify(
     from tvmpose.divergence import first_divergence
 
     findings = gate.compare(pose, judge, options.card, spec.inputs[0], pictures, steps)
-    if options.quantization:
-        if not options.quantization.accept_loss:
-            gate.require_accuracy(findings, options.card)
+    if options.is_lossy:
+        if not options.accept_loss:
+            gate.require_accuracy(findings, options.card, options.precision)
         return findings
 
     def diverging() -> Iterator[str]:
@@ -294,6 +309,7 @@ def _write(
         tools=library.tools,
         verification=verification,
         rounding=rounding and rounding.value,
+        precision=options.precision,
         quantized=quantized,
         steps=library.steps,
     )

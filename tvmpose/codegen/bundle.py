@@ -129,6 +129,7 @@ class Manifest:
     tools: Mapping[str, str]  # what built it: name and version
     verification: Verification
     rounding: str | None = None  # of a quantized model: a Rounding's name
+    precision: str = "source"  # as the model has it; else what we made of it: int8, or float16 or bfloat16 weights
     quantized: Quantized | None = None  # by us, from a float model
     check: Check = Check()
     steps: tuple[Step, ...] = ()  # between warp and decode, in order

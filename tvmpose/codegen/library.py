@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from tvmpose.cards.card import Card
     from tvmpose.codegen.plan import Plan
+    from tvmpose.compact import Compact
     from tvmpose.kernels.requantize import Rounding
     from tvmpose.modelspec import ModelSpec
 
@@ -50,11 +51,13 @@ def compile_library(
     dump: Path | None = None,
     guard_bytes: int = 0,
     rounding: "Rounding | None" = None,
+    weights: "Compact | None" = None,
 ) -> Library:
     """Compile into DIRECTORY/libNAME.so; the generated sources stay beside it.
 
     dump: write the IR after each phase there. guard_bytes: see tvmpose_model.guard_bytes in model.h.
-    rounding: of a quantized model; None is the pipeline's default.
+    rounding: of a quantized model; None is the pipeline's default. weights: what those of float convolutions are
+    rounded to.
     """
     from tvm.tirx import PrimFunc
 
@@ -76,7 +79,7 @@ def compile_library(
         if write:
             write(phase, mod)
 
-    module = run_pipeline(module, target.llvm(), after_phase, rounding or Rounding.XNNPACK)
+    module = run_pipeline(module, target.llvm(), after_phase, rounding or Rounding.XNNPACK, weights)
     plan = plan_module(module)
     plan.rename(plan.inputs, [tensor.name for tensor in spec.inputs])
     plan.rename(plan.outputs, [tensor.name for tensor in spec.outputs])

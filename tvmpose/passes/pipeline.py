@@ -8,6 +8,7 @@ from tvm import relax
 from tvm.ir import IRModule
 from tvm.target import Target
 
+from tvmpose.compact import Compact
 from tvmpose.kernels.isa import vector_isa
 from tvmpose.kernels.requantize import Rounding
 from tvmpose.passes.annotate_fusion import AnnotateFusion
@@ -24,7 +25,7 @@ from tvmpose.passes.verify_integer import refusals_of, verify_integer
 Phase = tuple[str, list[tvm.ir.transform.Pass]]
 
 
-def phases(target: Target, rounding: Rounding = Rounding.XNNPACK) -> list[Phase]:
+def phases(target: Target, rounding: Rounding = Rounding.XNNPACK, weights: Compact | None = None) -> list[Phase]:
     isa, T = vector_isa(target), relax.transform
     return [
         ("layout", [T.Normalize(), _module_pass(keeping_quantized_constants(_layout), "layout")]),
@@ -44,7 +45,7 @@ def phases(target: Target, rounding: Rounding = Rounding.XNNPACK) -> list[Phase]
             ],
         ),
         # our kernels for what costs, TVM's definitions for the rest; nothing is scheduled yet
-        ("lower", [LowerConvolution(isa), legalize(), T.FoldConstant(), T.DeadCodeElimination()]),
+        ("lower", [LowerConvolution(isa, weights), legalize(), T.FoldConstant(), T.DeadCodeElimination()]),
         # bias, activation, residual into the kernel before them
         ("fuse", [AnnotateFusion(), T.FuseOps(), T.FuseTIR(), T.RewriteDataflowReshape(), T.DeadCodeElimination()]),
         ("schedule", [ScheduleKernels(isa)]),
@@ -64,14 +65,16 @@ def run_pipeline(
     target: Target,
     on_phase: Callable[[str, IRModule], None] | None = None,
     rounding: Rounding = Rounding.XNNPACK,
+    weights: Compact | None = None,
 ) -> IRModule:
     """Returns a module whose main is a straight line of call_tir over scheduled PrimFuncs.
 
-    on_phase(name, module) is called after each phase, for progress and dumps.
+    on_phase(name, module) is called after each phase, for progress and dumps. weights: what those of float
+    convolutions are rounded to.
     """
     lowered = None
     with target, tvm.transform.PassContext(opt_level=3):
-        for name, passes in phases(target, rounding):
+        for name, passes in phases(target, rounding, weights):
             mod = tvm.transform.Sequential(passes)(mod)
             if name == "integers" and refusals_of(mod) is not None:
                 lowered = mod
