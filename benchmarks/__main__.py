@@ -2,13 +2,14 @@
 
 import sys
 
-from benchmarks import deployment, fp32, int8, quantized_accuracy, startup
+from benchmarks import deployment, fp32, int8, quantized_accuracy, quantized_exports, startup
 
 BENCHMARKS = {
     "deployment": deployment.main,
     "fp32": fp32.main,
     "int8": int8.main,
     "quantized_accuracy": quantized_accuracy.main,
+    "quantized_exports": quantized_exports.main,
     "startup": startup.main,
 }
 
