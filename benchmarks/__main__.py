@@ -2,7 +2,17 @@
 
 import sys
 
-from benchmarks import arm, boards, deployment, fp32, int8, quantized_accuracy, smallest, startup
+from benchmarks import (
+    arm,
+    boards,
+    deployment,
+    fp32,
+    int8,
+    quantized_accuracy,
+    quantized_exports,
+    smallest,
+    startup,
+)
 
 BENCHMARKS = {
     "arm": arm.main,
@@ -11,6 +21,7 @@ BENCHMARKS = {
     "fp32": fp32.main,
     "int8": int8.main,
     "quantized_accuracy": quantized_accuracy.main,
+    "quantized_exports": quantized_exports.main,
     "smallest": smallest.main,
     "startup": startup.main,
 }

@@ -2,7 +2,7 @@
 
 import warnings
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -245,6 +245,31 @@ def test_convolution__any_shape_and_zero_points__is_numpy_s(target: Target, prob
     numbers = quantized(problem)
     (found,) = run_pipelined(convolution(problem, numbers), target, numbers.data, rounding=rounding)
     np.testing.assert_array_equal(found, expected(problem, numbers, rounding))
+
+
+@pytest.mark.parametrize("rounding", [Rounding.ORT, Rounding.TORCH], ids=lambda rounding: rounding.value)
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_convolution__bias_in_float__is_not_rounded_before_the_sum_is(depthwise: bool, rounding: Rounding):
+    problem = Problem((9, 8), *(24, 24), (3, 3), (1, 1), (1,) * 4, (1, 1), depthwise, "int8", (3, 0, -5), False, 1)
+    numbers = replace(quantized(problem), bias=np.zeros(24, "int32"))
+    bias = np.random.default_rng(2).uniform(-3, 3, 24).astype("float32")
+
+    def build(x: relax.Expr) -> relax.Expr:
+        value = relax.op.nn.conv2d(
+            dequantize(x, numbers.of_data),
+            dequantize(relax.const(numbers.weight), numbers.of_weight),
+            padding=(1, 1, 1, 1),
+            groups=24 if depthwise else 1,
+            data_layout="NHWC",
+            kernel_layout="HWOI" if depthwise else "HWIO",
+        )
+        return quantize(relax.op.add(value, relax.const(bias.reshape(1, 1, 1, 24))), numbers.of_result)
+
+    module = normalized(network(build, numbers.data.shape, dtype="int8"))
+    (found,) = run_pipelined(module, host_target(), numbers.data, rounding=rounding)
+    unit = np.float64(numbers.of_data.scale) * numbers.of_weight.scale.astype("float64")
+    exact = (sums(problem, numbers) * unit + bias) / np.float64(numbers.of_result.scale)
+    np.testing.assert_array_equal(found, np.clip(np.rint(exact) - 5, -128, 127))
 
 
 @pytest.mark.parametrize("depthwise", [False, True])

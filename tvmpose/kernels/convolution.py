@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from tvm import te, tirx
-from tvm.ir import Expr
 
 TEMPLATE = "tvmpose.template"  # block annotation that tells the scheduler which template a reduction belongs to
 
@@ -79,34 +78,6 @@ def planar_conv2d(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tens
         name="conv",
         attrs={TEMPLATE: "planar_conv2d"},
     )
-
-
-def across_conv2d(data: te.Tensor, weight: te.Tensor, window: Window) -> te.Tensor:
-    """For one to three outputs of 4 n inputs: data (1, H, W, I) float, weight (O, kh, kw, I) -> (1, OH, OW, O).
-
-    Too few outputs for a vector, so vectors run across the inputs, and their lanes are added up at the end.
-    """
-    outputs, kernel_height, kernel_width, inputs = (int(n) for n in weight.shape)
-    padded = pad_picture(data, window.padding)
-    height, width = window.output_size(_picture_size(data), (kernel_height, kernel_width))
-    ry, rx = te.reduce_axis((0, kernel_height), "ry"), te.reduce_axis((0, kernel_width), "rx")
-    ri = te.reduce_axis((0, inputs // 4), "ri")
-    (sy, sx), (dy, dx) = window.strides, window.dilation
-    conv = te.compute(
-        (1, height, width, outputs, 4),
-        lambda n, y, x, c, k: te.sum(
-            padded[n, y * sy + ry * dy, x * sx + rx * dx, ri * 4 + k] * weight[c, ry, rx, ri * 4 + k],
-            axis=[ry, rx, ri],
-        ),
-        name="conv",
-        attrs={TEMPLATE: "across_conv2d"},
-    )
-
-    def folded(n: tirx.Var, y: tirx.Var, x: tirx.Var, c: tirx.Var) -> Expr:
-        lanes = [conv[n, y, x, c, k] for k in range(4)]
-        return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])
-
-    return te.compute((1, height, width, outputs), folded, name="folded")
 
 
 def pack_transposed_weights(

@@ -5,7 +5,6 @@ from math import prod
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 
-from tvmpose.kernels.guard_padding import copy_rows
 from tvmpose.kernels.isa import VectorISA
 from tvmpose.kernels.tiling import (
     RegisterTile,
@@ -85,31 +84,5 @@ def schedule_planar_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -
     channel, few = schedule.split(channel, [None, max(divisors(extent(schedule, channel), 16))])
     schedule.reorder(plane_row, channel, plane_column, few)  # read in order
     schedule.unroll(few)
-    schedule.parallel(parallel)
-    schedule.decompose_reduction(conv, ry)
-
-
-def schedule_across_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
-    """Loops: band of rows (parallel), row, columns of tiles; in a tile kernel row, the rest of the kernel, columns."""
-    output, conv = inline_epilogue(schedule, conv)
-    padding = schedule.get_producers(conv)
-    _, height, width, outputs = output_shape(schedule, output)
-    kernel_rows = int(schedule.get(conv).reads[1].source.shape[1])
-    columns = max(divisors(width, 8 // outputs))
-    n, y, x, c = schedule.get_loops(output)
-    band, row = schedule.split(y, [None, tiles_per_band(height, 1, 4 * (kernel_rows - 1))])
-    x_outer, vector, column = schedule.split(x, [None, columns // max(divisors(columns, 4)), max(divisors(columns, 4))])
-    schedule.reorder(n, band, row, x_outer, vector, c, column)
-    schedule.compute_at(conv, x_outer, preserve_unit_loops=True)
-    schedule.set_scope(conv, 0, "local")
-    vectorize_tile(schedule, [vector, c], column)
-    *_, conv_column, conv_output, lane, ry, rx, ri = schedule.get_loops(conv)
-    schedule.reorder(ry, rx, ri, conv_column, conv_output, lane)
-    vectorize_tile(schedule, [conv_column, conv_output, rx], lane)
-    if extent(schedule, ri) <= 4:
-        schedule.unroll(ri)
-    parallel = schedule.fuse(n, band)
-    for pad in padding:
-        copy_rows(schedule, pad, parallel)
     schedule.parallel(parallel)
     schedule.decompose_reduction(conv, ry)

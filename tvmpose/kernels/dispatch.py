@@ -10,7 +10,6 @@ from tvmpose.kernels.few_outputs import schedule_folded_conv2d
 from tvmpose.kernels.isa import VectorISA
 
 _TEMPLATES = {
-    "across_conv2d": convolution_schedule.schedule_across_conv2d,
     "conv2d": convolution_schedule.schedule_conv2d,
     "conv2d_transpose": convolution_schedule.schedule_conv2d_transpose,
     "depthwise_conv2d": depthwise_schedule.schedule_depthwise_conv2d,

@@ -10,8 +10,9 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 
 from tvmpose.kernels.convolution import TEMPLATE, Window, pad_picture
+from tvmpose.kernels.guard_padding import copy_rows
 from tvmpose.kernels.isa import VectorISA
-from tvmpose.kernels.tiling import divisors, extent, inline_epilogue, output_shape, tiles_per_band, vectorize_tile
+from tvmpose.kernels.tiling import divisors, inline_epilogue, output_shape, tiles_per_band, vectorize_tile
 
 _MOST_OUTPUTS = 2
 _COLUMNS = 8  # of a tile: sums that do not wait for each other
@@ -87,8 +88,6 @@ def schedule_folded_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -
     vectorize_tile(schedule, [ry, rx, conv_column, conv_c], lane)
     parallel = schedule.fuse(n, band)
     for pad in padding:
-        schedule.compute_at(pad, parallel, preserve_unit_loops=True)
-        channel = schedule.get_loops(pad)[-1]
-        schedule.vectorize(schedule.split(channel, [None, max(divisors(extent(schedule, channel), isa.lanes))])[1])
+        copy_rows(schedule, pad, parallel)
     schedule.parallel(parallel)
     schedule.decompose_reduction(conv, rb)

@@ -1,7 +1,7 @@
 """Rows of the integer table for convolutions: zero points and biases folded, weights packed, kernels called."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tvm import relax, te
@@ -54,7 +54,8 @@ def biased_convolution(
     zero_points = np.broadcast_to(quantization.zero_point, (count,))
     unit = np.float64(data.quantization.scale) * scale.astype("float64")  # of the sums
     offset = _bias(walk, bias, unit, count)
-    kernel = _Kernel(integers, zero_points, offset, outputs_axis)
+    whole = np.rint(offset)
+    kernel = _Kernel(integers, zero_points, whole.astype("int64"), outputs_axis)
     requantize = Requantize.of(
         walk.rounding,
         data.quantization.scale,
@@ -64,6 +65,8 @@ def biased_convolution(
         quantization.dtype,
         walk.isa.saturating,
     )
+    if walk.rounding is not Rounding.REFERENCE and (offset != whole).any():
+        requantize = replace(requantize, rest=((offset - whole) * requantize.scale).astype("float32"))
     if transposed:
         return _transposed(walk, call, data, kernel, requantize)
     top, left, bottom, right = (int(n) for n in call.attrs.padding)
@@ -79,17 +82,17 @@ def _pair(numbers: Sequence[int]) -> tuple[int, int]:
 
 
 def _bias(walk: Walk, bias: relax.Expr | None, unit: np.ndarray, count: int) -> np.ndarray:
-    """int64, in units of the sums."""
+    """float64, in units of the sums; whole numbers where the source stores integers."""
     if bias is None:
-        return np.zeros(count, "int64")
+        return np.zeros(count)
     stored = constant_integers(bias, walk.definitions)
     if stored is not None and not stored[1].zero_point.any() and np.allclose(stored[1].scale, unit, rtol=1e-5):
-        return np.broadcast_to(stored[0].astype("int64").reshape(-1), (count,))
+        return np.broadcast_to(stored[0].astype("float64").reshape(-1), (count,))
     value = constant_value(bias, walk.definitions)
     assert value is not None  # the caller looked
     if value.size not in (1, count) or (value.ndim and value.shape[-1] not in (1, count)):
         raise NotLowered("what is added to it is no bias of its channels")
-    return np.broadcast_to(np.round(value.astype("float64").reshape(-1) / unit).astype("int64"), (count,))
+    return np.broadcast_to(value.astype("float64").reshape(-1) / unit, (count,))
 
 
 @dataclass(frozen=True)
@@ -207,8 +210,8 @@ def _depthwise(
         dot = depthwise.dot_product(walk.isa)
         if dot and requantize.bounded(kernel.largest()) and requantize.output.dtype != "int16":
             bias = kernel.bias - data.zero_point * numbers.sum((0, 1))
-            tables = depthwise.tables(numbers, bias, requantize.scale, dot.lanes)
-            function = integer_depthwise_kernel(depthwise, dot, terms=tables[0].shape[1])
+            tables = depthwise.tables(numbers, bias, [t.astype("float32") for t in requantize.constants()], dot.lanes)
+            function = integer_depthwise_kernel(depthwise, dot, tables[0].shape[1], requantize.rest is not None)
             return walk.call_kernel(
                 "integer_depthwise_conv2d", function, call.ty.shape, requantize.output.dtype, data.value, *tables
             )
