@@ -46,8 +46,8 @@ class Work:
     """What compiling takes besides a module and a target.
 
     dump: write the IR after each phase there. guard_bytes: see tvmpose_model.guard_bytes in model.h.
-    rounding: of a quantized model; None is the pipeline's default. weights: what those of float convolutions are rounded
-    to.
+    rounding: of a quantized model; None is the pipeline's default. weights: what those of float convolutions are made
+    of.
     """
 
     spec: "ModelSpec"
