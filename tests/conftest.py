@@ -57,7 +57,7 @@ def fake_library(tmp_path_factory: pytest.TempPathFactory) -> FakeLibrary:
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fake_manifest() -> Manifest:
     """What a compiler would say about fake_bundle.c."""
     spec = TensorSpec("x", (2, 3), "float32")
@@ -65,26 +65,38 @@ def fake_manifest() -> Manifest:
         name="fake",
         symbol="fake",
         tvmpose_version="0.0.0",
-        libraries=(Library("libfake.so", "host", "x86_64-linux-gnu", "x86-64-v3", ("avx2", "fma")),),
+        libraries=(
+            Library(
+                "libfake.so",
+                "host",
+                "x86_64-linux-gnu",
+                "x86-64-v3",
+                ("avx2", "fma"),
+                Memory(arena_bytes=4096, weight_bytes=1024, workspace_bytes=0),
+                Verification("not verified"),
+            ),
+        ),
         model=Model("fake.onnx", "0" * 64, "onnx", (spec, TensorSpec("q", (2, 3), "int8")), (spec,)),
         card="fake",
         keypoints=Keypoints(("left_eye", "right_eye", "nose"), ((0, 2), (1, 2))),
-        memory=Memory(arena_bytes=4096, weight_bytes=1024, workspace_bytes=0),
         tools={"cc": "13"},
-        verification=Verification("not verified"),
     )
 
 
 @pytest.fixture
 def fake_bundle(tmp_path: Path, fake_library: FakeLibrary, fake_manifest: Manifest) -> FakeBundle:
-    """Writes a bundle: ``fake_bundle("MACRO=1", ..., name="folder", **changes_of_the_manifest)``."""
+    """Writes a bundle: ``fake_bundle("MACRO=1", ..., name="folder", **changes_of_the_manifest)``.
 
-    def write(*macros: str, name: str = "bundle", **changes: object) -> Path:
+    library: in place of what is built.
+    """
+
+    def write(*macros: str, name: str = "bundle", library: bytes | None = None, **changes: object) -> Path:
         image = np.zeros((20, 30, 3), np.uint8)
         sample = keypoint_sample(image, (2, 4, 10, 8), np.array([(2, 4, 0), (7, 8, 0), (np.nan, np.nan, 0)]))
         folder = tmp_path / name
-        contents = {"libfake.so": fake_library(*macros), SAMPLE: sample}
-        write_bundle(folder, replace(fake_manifest, **changes), contents)
+        manifest = replace(fake_manifest, **changes)
+        contents = {entry.file: library or fake_library(*macros) for entry in manifest.libraries}
+        write_bundle(folder, manifest, {**contents, SAMPLE: sample})
         return folder
 
     return write

@@ -107,11 +107,12 @@ def test_compile__real_model__raw_tensors_as_its_own_runtime_s(
 def test_compile__verified__manifest_says_what_was_measured(tiny: Tiny, tmp_path: Path):
     report = compile_model(options(tiny, tmp_path / "bundle"))
     manifest = json.loads((tmp_path / "bundle" / MANIFEST).read_text())
-    verification = manifest["verification"]
+    (library,) = manifest["libraries"]
+    verification = library["verification"]
     assert (verification["status"], verification["samples"]) == ("verified", 1)
     assert verification["judge"].startswith("onnxruntime") and verification["max_px"] <= 0.05
     assert files(report) == {"libtiny.so", "tvmpose.h", "pose.py", SAMPLE}
-    assert (manifest["card"], manifest["libraries"][0]["target"]) == ("tiny", "host")
+    assert (manifest["card"], library["target"]) == ("tiny", "host")
 
 
 def test_compile__no_verify__manifest_says_not_verified_and_no_judge_is_asked(

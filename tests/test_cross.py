@@ -14,7 +14,11 @@ from elftools.elf.elffile import ELFFile
 
 from tests.conftest import CLEAR_PHOTOS, Compile, Compiled
 from tests.runtime.test_csrc import EXAMPLE
+from tests.tiny import write_tiny_quantized
+from tvmpose.codegen.bundle import SAMPLE
+from tvmpose.compile import compile_model, resolve
 from tvmpose.runtime import PoseError, load
+from tvmpose.targets import load_target
 
 NODE = """
 import {WASI} from "node:wasi";
@@ -43,15 +47,15 @@ MACHINES = [
 ]
 
 
-def program(machine: Emulated, bundle: Compiled, folder: Path) -> Path:
-    """The C example, linked with the bundle's archive."""
+def program(machine: Emulated, bundle: Compiled, folder: Path, source: Path = Path(EXAMPLE)) -> Path:
+    """The C example, or another, linked with the bundle's archive."""
     if not shutil.which(machine.command[0]):
         pytest.skip(f"{machine.command[0]} is not installed")
     archive = bundle.bundle / f"lib{bundle.name}.a"
     zig = [sys.executable, "-m", "ziglang", "cc", "-target", machine.links, "-static", "-O2"]
     names = [f"-DPOSE={bundle.name}_tvmpose", f"-I{bundle.bundle}"]
     path = folder / "pose"
-    subprocess.run([*zig, *names, str(EXAMPLE), str(archive), "-lm", "-o", str(path)], check=True)
+    subprocess.run([*zig, *names, str(source), str(archive), "-lm", "-o", str(path)], check=True)
     return path
 
 
@@ -102,6 +106,67 @@ def test_compile__android__library_needs_libc_and_libm_alone(compiled: Compile):
         tags = list(elf.get_section_by_name(".dynamic").iter_tags())
         assert {tag.needed for tag in tags if tag.entry.d_tag == "DT_NEEDED"} <= {"libc.so", "libm.so"}
         assert {segment["p_align"] for segment in elf.iter_segments() if segment["p_type"] == "PT_LOAD"} == {16384}
+
+
+# The features of these CPUs of the emulator's that decide about Android's levels
+PHONES = {
+    "cortex-a53": {"neon"},
+    "cortex-a76": {"neon", "dotprod"},
+    "max": {"neon", "dotprod", "i8mm"},
+}
+WHICH = """
+#include <stdio.h>
+#include "tvmpose.h"
+const tvmpose_api *tinyq_tvmpose(void);
+int main(void) { return puts(tinyq_tvmpose()->info()->target) < 0; }
+"""
+
+
+@pytest.fixture(scope="module")
+def phone(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    """A quantized model for every 64-bit ARM phone."""
+    folder = tmp_path_factory.mktemp("phone")
+    tiny = write_tiny_quantized(folder / "tiny")
+    options = resolve(
+        str(tiny.model),
+        card=str(tiny.card),
+        target=load_target("android-arm64"),
+        output=folder / "bundle",
+        samples=tiny.samples,
+        dump=folder / "dump",
+        static=True,
+    )
+    return Compiled(folder / "bundle", folder / "dump" / "build", options.card, compile_model(options))
+
+
+@pytest.mark.slow
+def test_compile__android_levels__each_library_is_what_a_phone_loads(phone: Compiled):
+    libraries = phone.report.manifest.libraries
+    assert len(libraries) >= 2 and libraries[-1].target == "android-arm64:v8.0"
+    readelf = shutil.which("readelf") or pytest.skip("no readelf on this machine")
+    for library in libraries:
+        path = phone.bundle / library.file
+        said = subprocess.run([readelf, "-hldW", path], check=True, capture_output=True, text=True).stdout
+        assert "AArch64" in said and f"Library soname: [{library.file}]" in said
+        assert set(re.findall(r"\(NEEDED\).*\[(.*)\]", said)) <= {"libc.so", "libm.so"}
+        assert set(re.findall(r"^ +LOAD .* (0x\w+)$", said, re.MULTILINE)) == {"0x4000"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cpu", PHONES)
+def test_compile__android_levels__each_phone_runs_its_own_and_finds_what_the_host_finds(
+    phone: Compiled, tmp_path: Path, cpu: str
+):
+    machine = Emulated("android-arm64", "aarch64-linux-musl", ("qemu-aarch64", "-cpu", cpu))
+    runs = [lib.target for lib in phone.report.manifest.libraries if set(lib.cpu_features) <= PHONES[cpu]]
+    (tmp_path / "which.c").write_text(WHICH)
+    which = program(machine, phone, tmp_path, tmp_path / "which.c")
+    assert subprocess.check_output([*machine.command, which], text=True) == f"{runs[0]}\n"
+    path = program(machine, phone, tmp_path)
+    with np.load(phone.bundle / SAMPLE) as sample:
+        sure = np.isfinite(sample["keypoints"][:, 0])
+        found = keypoints(machine, path, sample["image"][..., ::-1])
+        assert sure.any() and np.abs(found - sample["keypoints"][:, :2])[sure].max() < 0.05
 
 
 @pytest.mark.slow

@@ -174,6 +174,74 @@ def test_load_target__misspelt__is_answered_with_the_nearest_names(misspelt, mea
     assert "\n" not in str(caught.value)
 
 
+LEVELS = """\
+title = "t"
+triple = "x86_64-linux-gnu"
+cpu = "x86-64-v2"
+levels = [
+    {name = "v2", title = "old"},
+    {name = "v3", title = "new", cpu = "x86-64-v3"},
+    {name = "v3-vnni", title = "newer", cpu = "x86-64-v3", attributes = ["+avxvnni"], integers_only = true},
+]
+"""
+
+
+def test_load_target__levels__a_variant_each_with_its_own_cpu(tmp_path):
+    target = load_target(written(tmp_path, LEVELS))
+    assert [(v.name, v.cpu, v.attributes, v.levels) for v in target.variants] == [
+        ("board:v2", "x86-64-v2", (), ()),
+        ("board:v3", "x86-64-v3", (), ()),
+        ("board:v3-vnni", "x86-64-v3", ("+avxvnni",), ()),
+    ]
+    assert load_target(f"{tmp_path}/board.toml:v3") == target.variants[1]
+    alone = load_target("rk3588")
+    assert alone.variants == (alone,)
+
+
+def test_load_target__shipped_levels__each_needs_more_than_the_first(monkeypatch):
+    families = [target for target in shipped_targets() if target.levels]
+    assert {family.name for family in families} == {"android-arm64", "x86-64"}
+    for family in families:
+        first, *others = (needed_features(variant) for variant in load_target(family.name).variants)
+        assert all(first < other for other in others)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('name = "v3", title', 'name = "v3/", title'), "level name 'v3/': must be lower-case"),
+        (
+            ('name = "v3-vnni"', 'name = "a.b", title = "x"}, {name = "a-b"'),
+            "two levels have the same name in C",
+        ),
+        (('cpu = "x86-64-v3"}', 'cpu = "x86-64-v9"}'), "LLVM knows no cpu 'x86-64-v9'"),
+        (('"+avxvnni"', '"+avxvni"'), r"no attribute '\+avxvni'.*mean \+avxvnni"),
+        (('"+avxvnni"', '"-movbe"'), "level v3 would never be chosen: v3-vnni, after it, needs no more"),
+        (('cpu = "x86-64-v3"}', 'cpu = "x86-64"}'), "level v3 needs less than the first level, v2: not .*sse4.2"),
+        (('title = "old"', 'title = "old", speed = 1'), r"levels\[0\]: unknown key 'speed'"),
+        (("linux-gnu", "apple-macos11.0"), "levels are for targets that get shared libraries"),
+        (("levels", 'linker = "none"\nlevels'), "levels are for targets that get shared libraries"),
+    ],
+)
+def test_load_target__faulty_levels__are_refused_in_one_line(tmp_path, change, message):
+    with pytest.raises(InputError, match=message) as caught:
+        load_target(written(tmp_path, LEVELS.replace(*change)))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("x86-64:v3-vnn", "target x86-64 has no level 'v3-vnn'; did you mean v3-vnni"),
+        ("rk3588:v3", "target rk3588 has no level 'v3'; it has none"),
+        ("host:v3", "target host has no level 'v3'; it has none"),
+    ],
+)
+def test_load_target__unknown_level__is_refused_with_those_there_are(name, says):
+    with pytest.raises(InputError, match=says):
+        load_target(name)
+
+
 def test_needed_features__each_level__has_what_the_psabi_demands():
     v2, v3, v4 = (needed_features(load_target(f"x86-64-v{level}")) for level in (2, 3, 4))
     assert v2 < v3 < v4

@@ -1,7 +1,7 @@
 """A model and a device name in, a bundle out: resolve, import, compile, verify, write."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING
 from tvmpose import __version__, gate
 from tvmpose.cards import Card, card_for_hash, load_card, pull, pull_sample, sha256_of
 from tvmpose.codegen import bundle
-from tvmpose.codegen.library import Library, Progress, compile_library
+from tvmpose.codegen.levels import compile_levels
+from tvmpose.codegen.library import Library, Progress, Work, finish_library
+from tvmpose.codegen.names import Names
+from tvmpose.codegen.toolchain import toolchain_for
+from tvmpose.compact import Compact
 from tvmpose.devices.machine import Machine, board_of, where_verified
-from tvmpose.errors import InputError, ModelError, SetupError
+from tvmpose.errors import InputError, ModelError, SetupError, VerifyError
 from tvmpose.extras import require
 from tvmpose.frontend.source import FORMATS, Source
 from tvmpose.pose.skeletons import SKELETONS
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
     from tvmpose.modelspec import ModelSpec
 
 # By source format: the arithmetic of its runtime, as it is set up by default.
-DEFAULT_ROUNDING = {"tflite": "xnnpack", "onnx": "ort", "torch": "ort"}
+DEFAULT_ROUNDING = {"tflite": "xnnpack", "onnx": "ort", "torch": "torch"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,17 @@ class Options:
     keypoints: tuple[int, ...] | None = None
     rounding: "Rounding | None" = None  # of a quantized model; None: its format's default
     quantization: Request | None = None  # of a float model
+    weights: Compact | None = None  # what those of float convolutions are rounded to
+    accept_loss: bool = False  # of accuracy, by either of these
+
+    @property
+    def precision(self) -> str:
+        """For the manifest."""
+        return "int8" if self.quantization else self.weights.value if self.weights else "source"
+
+    @property
+    def is_lossy(self) -> bool:
+        return self.precision != "source"
 
 
 @dataclass(frozen=True)
@@ -57,8 +72,12 @@ class Report:
     """What came of it."""
 
     manifest: bundle.Manifest
-    library: Library
-    findings: gate.Findings | None
+    libraries: tuple[Library, ...]  # the most demanding first
+    findings: gate.Findings | None  # of the most demanding one that could be run
+
+    @property
+    def library(self) -> Library:
+        return self.libraries[0]
 
 
 def resolve(
@@ -120,11 +139,13 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
     """
     require("tvm", extra="compiler")
     from tvmpose.codegen.pixels import check_card
+    from tvmpose.passes.pipeline import begin_pipeline
     from tvmpose.passes.prune import prune
     from tvmpose.qdq import output_steps
 
     _pass_through_tvm()
     bundle.refuse_other_files(options.output.resolve())
+    toolchain_for(options.target)  # is there one?
     if options.dump:
         _make_dump(options.dump / "build")
     pictures = _pictures(options) if options.verify else []
@@ -134,6 +155,8 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
     progress("import", f"{options.source.format}, {len(spec.inputs)} in, {len(spec.outputs)} out{quantized}")
     if options.card:
         check_card(spec, options.card)
+    if options.weights and rounding:
+        raise InputError(f"--precision {options.precision}: {options.source.path} computes in integers")
     done = None
     if options.quantization:
         source = sha256_of(options.source.path)
@@ -147,40 +170,67 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
         progress("prune", f"{len(spec.outputs)} of {len(whole.outputs)} outputs" + _kept(options.card))
     with tempfile.TemporaryDirectory(prefix="tvmpose-") as temporary:
         directory = options.dump / "build" if options.dump else Path(temporary)
-
-        def build(target: Target, folder: Path) -> Library:
-            folder.mkdir(exist_ok=True)
-            return compile_library(
-                module,
-                spec,
-                options.card,
-                target,
-                options.name,
-                folder,
-                progress=progress,
-                dump=options.dump,
-                guard_bytes=options.guard_bytes,
-                rounding=rounding,
-            )
-
-        library = build(options.target, directory)
-        verification, findings, sample = bundle.Verification("not verified"), None, None
+        weights = Compact.FLOAT16 if done else options.weights
+        work = Work(spec, options.card, progress, options.dump, options.guard_bytes, rounding, weights)
+        begun = begin_pipeline(module, work.after_phase)
+        libraries = compile_levels(begun, options.target, options.name, directory, work)
+        verifications, sample = [bundle.Verification("not verified")] * len(libraries), None
+        verified: dict[str, bundle.Verification] = {}  # by target, the most demanding first
+        findings = None
         if judge:
-            runs_here = _runs_here(options.target)
-            board = None if runs_here else board_of(options.target)
-            judged = library if runs_here or board else build(host_target(), directory / "host")
+            trials = [trial for library in libraries if (trial := _trial(library))]
+            if not trials:
+                stand_in = _for_this_machine(begun, options.name, directory / "host", work)
+                trials = [_Trial(stand_in, Machine(stand_in.target), "host-equivalent only")]
             if rounding and options.card:
                 pictures = [(name, gate.at_network_size(options.card, picture)) for name, picture in pictures]
-            machine = Machine(options.target, board) if board else Machine(host_target())
-            with machine.open(judged.path, options.name, spec, options.card) as pose:
-                steps = output_steps(module["main"]) if source_rounding else None
-                findings = _verify(options, machine, pose, judge, spec, pictures, rounding, steps)
-                sample = self_check(options.card, judge, pose if rounding else None, spec, pictures)
-            status: bundle.Status = "verified" if runs_here else "emulated" if board else "host-equivalent only"
-            progress("verify", f"{_summary(findings)}{where_verified(options.target, status)}")
-            verification = bundle.Verification(status, **vars(findings))
-        manifest = _write(options, library, spec, verification, sample, rounding, done)
-    return Report(manifest, library, findings)
+            steps = output_steps(module["main"]) if source_rounding else None
+            for trial in trials:
+                with trial.machine.open(trial.library.path, options.name, spec, options.card) as pose:
+                    found = _verify(options, trial.machine, pose, judge, spec, pictures, rounding, steps)
+                    sample = sample or self_check(options.card, judge, pose if rounding else None, spec, pictures)
+                summary = _summary(found) + where_verified(options.target, trial.status)
+                progress("verify", _of_level(options, trial.library.target, summary))
+                verified[trial.library.target.name] = bundle.Verification(trial.status, **vars(found))
+                findings = findings or found
+            verifications = [_verification(library, verified) for library in libraries]
+        manifest = _write(options, libraries, spec, verifications, sample, rounding, done)
+    return Report(manifest, libraries, findings)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A library that the gate can run, and where."""
+
+    library: Library
+    machine: Machine
+    status: bundle.Status
+
+
+def _trial(library: Library) -> _Trial | None:
+    if _runs_here(library.target):
+        return _Trial(library, Machine(library.target), "verified")
+    board = board_of(library.target)
+    return _Trial(library, Machine(library.target, board), "emulated") if board else None
+
+
+def _for_this_machine(module: "IRModule", name: str, folder: Path, work: Work) -> Library:
+    """In place of libraries that cannot be run."""
+    folder.mkdir(exist_ok=True)
+    its = replace(work, dump=work.dump and work.dump / "host")
+    return finish_library(module, host_target(), Names(name), folder, its)
+
+
+def _verification(library: Library, verified: Mapping[str, bundle.Verification]) -> bundle.Verification:
+    """By target. Of a library that could not be run what the most demanding one gave that could."""
+    stand_in = next(iter(verified.values()))
+    return verified.get(library.target.name) or replace(stand_in, status="host-equivalent only")
+
+
+def _of_level(options: Options, target: Target, text: str) -> str:
+    """Of one of several libraries it has to be said which it is."""
+    several = len(options.target.levels) > 1 and target in options.target.variants
+    return f"{target.name}: {text}" if several else text
 
 
 def _kept(card: Card | None) -> str:
@@ -247,16 +297,19 @@ def _verify(
     from tvmpose.divergence import first_divergence
 
     findings = gate.compare(pose, judge, options.card, spec.inputs[0], pictures, steps)
-    if options.quantization:
-        if not options.quantization.accept_loss:
-            gate.require_accuracy(findings, options.card)
+    if options.is_lossy:
+        if not options.accept_loss:
+            gate.require_accuracy(findings, options.card, options.precision)
         return findings
 
     def diverging() -> Iterator[str]:
         tensor = gate.expect(judge, options.card, spec.inputs[0], pictures[0][1]).input
         yield first_divergence(options.source, machine, tensor, rounding)
 
-    gate.require_agreement(findings, options.card, diverging())
+    try:
+        gate.require_agreement(findings, options.card, diverging())
+    except VerifyError as error:
+        raise VerifyError(_of_level(options, machine.target, str(error))) from error
     return findings
 
 
@@ -275,37 +328,49 @@ def _summary(findings: gate.Findings) -> str:
 
 def _write(
     options: Options,
-    library: Library,
+    libraries: Sequence[Library],
     spec: "ModelSpec",
-    verification: bundle.Verification,
+    verifications: Sequence[bundle.Verification],
     sample: bytes | None,
     rounding: "Rounding | None",
     quantized: Quantized | None,
 ) -> bundle.Manifest:
-    target, card = options.target, options.card
+    card = options.card
     manifest = bundle.Manifest(
         name=options.name,
         symbol=options.name,
         tvmpose_version=__version__,
-        libraries=(bundle.Library(library.path.name, target.name, target.triple, target.cpu, library.cpu_features),),
+        libraries=tuple(map(_entry, libraries, verifications)),
         model=bundle.Model(
             options.source.path.name, sha256_of(options.source.path), options.source.format, spec.inputs, spec.outputs
         ),
         card=card.name if card else None,
         keypoints=bundle.Keypoints(card.keypoints.keypoints, card.keypoints.edges) if card else None,
-        memory=bundle.Memory(library.arena_bytes, library.weight_bytes, library.workspace_bytes),
-        tools=library.tools,
-        verification=verification,
+        tools=libraries[0].tools,
         rounding=rounding and rounding.value,
+        precision=options.precision,
         quantized=quantized,
-        steps=library.steps,
     )
-    contents: dict[str, bundle.Content] = {library.path.name: library.path}
+    contents: dict[str, bundle.Content] = {library.path.name: library.path for library in libraries}
     if options.static:
-        contents[library.archive.name] = library.archive
+        contents[libraries[0].archive.name] = libraries[0].archive
     if sample:
         contents[bundle.SAMPLE] = sample
     return bundle.write_bundle(options.output, manifest, contents)
+
+
+def _entry(library: Library, verification: bundle.Verification) -> bundle.Library:
+    target, memory = library.target, (library.arena_bytes, library.weight_bytes, library.workspace_bytes)
+    return bundle.Library(
+        library.path.name,
+        target.name,
+        target.triple,
+        target.cpu,
+        library.cpu_features,
+        bundle.Memory(*memory),
+        verification,
+        library.steps,
+    )
 
 
 def _identifier(name: str) -> str:

@@ -1,7 +1,7 @@
 """Devices as data: targets/*.toml, and the host as it finds itself."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,21 @@ class Cores:
 
 
 @dataclass(frozen=True)
+class Level:
+    """One of several CPUs that a target's machines may have, each of which gets a library of its own."""
+
+    name: str  # part of file names
+    title: str  # for people: which machines have it
+    cpu: str | None = None  # LLVM's name; None: the target's
+    attributes: tuple[str, ...] = ()  # beyond the target's
+    integers_only: bool = False  # its instructions are of use to quantized models alone: others get no library
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", self.name):
+            raise ValueError(f"level name {self.name!r}: must be lower-case letters, digits, dots and dashes")
+
+
+@dataclass(frozen=True)
 class Target:
     """A device to compile for. The fields after name are those of its TOML file."""
 
@@ -41,8 +56,14 @@ class Target:
     libc_version: str | None = None  # the oldest to run with: glibc's, as "2.31", or Android's API level, as "29"
     linker: str = "zig"  # or "none", an archive and nothing linked, or the name of a compiler on the PATH
     page_bytes: int = 4096  # of its kernel: what the library's segments are aligned to
+    levels: tuple[Level, ...] = ()  # the least demanding first, which all of its machines can run; () for one library
 
     def __post_init__(self) -> None:
+        if self.levels and (self.linker == "none" or not self.is_elf):
+            raise ValueError("levels are for targets that get shared libraries (ELF), which are chosen at run time")
+        names = [re.sub("[.-]", "_", level.name) for level in self.levels]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two levels have the same name in C: {', '.join(names)}")
         pattern = r"[1-9]\d*" if self.libc == "bionic" else r"\d+\.\d+"
         if self.libc_version is not None and not (
             self.libc in ("glibc", "bionic") and re.fullmatch(pattern, self.libc_version)
@@ -75,6 +96,16 @@ class Target:
         """Whether a 32-bit ARM passes floats in vector registers: a library of the other kind cannot be loaded."""
         return self.architecture == "arm" and self.triple.endswith("hf")
 
+    @property
+    def variants(self) -> "tuple[Target, ...]":
+        """A target for each library of a bundle, the least demanding first: each level, or where it has none itself."""
+        return tuple(map(self.at, self.levels)) or (self,)
+
+    def at(self, level: Level) -> "Target":
+        """The target of one level alone."""
+        cpu, attributes = level.cpu or self.cpu, (*self.attributes, *level.attributes)
+        return replace(self, name=f"{self.name}:{level.name}", cpu=cpu, attributes=attributes, levels=())
+
     def llvm(self) -> "TvmTarget":
         """The tvm.target.Target of the kernels."""
         from tvm.target import Target as TvmTarget
@@ -88,16 +119,45 @@ class Target:
 
 
 def load_target(name_or_path: str) -> Target:
-    """A shipped target by name, "host", or a TOML file by path, whose CPU LLVM knows.
+    """A shipped target by name, "host", or a TOML file by path, whose CPU LLVM knows; NAME:LEVEL for a single level.
 
     Raises InputError: for an unknown name with the nearest ones or all there are, for a file with what is wrong in it.
     """
+    name_or_path, _, level = name_or_path.partition(":")
     if name_or_path == "host":
-        return host_target()
+        return _at_level(host_target(), level)
     path = _target_file(name_or_path)
     target = _read(path)
-    _refuse_unknown(target, str(path))
-    return target
+    for variant in target.variants:
+        _refuse_unknown(variant, str(path))
+    _refuse_disorder(target, str(path))
+    return _at_level(target, level)
+
+
+def _at_level(target: Target, name: str) -> Target:
+    if not name:
+        return target
+    known = [level.name for level in target.levels]
+    if name not in known:
+        hint = did_you_mean(name, known, f"it has {', '.join(known) or 'none'}")
+        raise InputError(f"target {target.name} has no level {name!r}; {hint}")
+    return target.at(target.levels[known.index(name)])
+
+
+def _refuse_disorder(target: Target, where: str) -> None:
+    """Levels are tried from the last to the first, so each must need something that those after it do not."""
+    first, *others = needs = [needed_features(variant) for variant in target.variants]
+    for level, features in zip(target.levels[1:], others, strict=True):
+        if lacking := first - features:
+            least = f"the first level, {target.levels[0].name}"
+            raise InputError(f"{where}: level {level.name} needs less than {least}: not {', '.join(sorted(lacking))}")
+    for index, features in enumerate(needs):
+        for level, later in zip(target.levels[index + 1 :], needs[index + 1 :], strict=True):
+            if later <= features:
+                hidden = target.levels[index].name
+                raise InputError(
+                    f"{where}: level {hidden} would never be chosen: {level.name}, after it, needs no more"
+                )
 
 
 def shipped_targets() -> list[Target]:

@@ -40,7 +40,7 @@ def test_duel__peer_that_refuses_the_file__is_a_refusal_with_its_reason(fake_bun
 
 def test_duel__ours_cannot_run__one_line(fake_bundle: FakeBundle):
     with pytest.raises(SetupError, match=r"cannot be measured: .*avx9000"):
-        duel([Contestant("tvmpose", fake_bundle("FAKE_CPU_LACKING=1"), 1)], INPUTS, QUICK)
+        duel([Contestant("tvmpose", fake_bundle("FAKE_NEEDS=1"), 1)], INPUTS, QUICK)
 
 
 def test_duel__processes__are_leaders_of_their_groups_and_gone_afterwards(fake_bundle: FakeBundle, monkeypatch):

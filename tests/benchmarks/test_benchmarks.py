@@ -144,5 +144,5 @@ def test_list__names__every_benchmark_of_the_folder() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--list"], cwd=ROOT, check=True, capture_output=True, text=True
     )
-    names = {"boards", "deployment", "fp32", "int8", "quantized_accuracy", "smallest", "startup"}
-    assert set(done.stdout.split()) == names
+    folder = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "def main(" in path.read_text()}
+    assert set(done.stdout.split()) == folder - {"__main__", "quantize_models"}

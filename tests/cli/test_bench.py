@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import FakeBundle
+from tests.emulation.test_table import COUNTED
 from tests.tiny import Tiny, write_tiny
 from tvmpose.cli.main import main
 from tvmpose.compile import compile_model, resolve
+from tvmpose.emulation.table import ratio_lines
 from tvmpose.targets import load_target
 
 SHORT = ["--rounds", "2", "--seconds", "0.001"]
@@ -48,9 +50,31 @@ def test_bench__thread_sweep__ours_alone(fake_bundle: FakeBundle, monkeypatch, c
     assert "best: " in lines[-2]
 
 
+def test_bench__emulate__table_ratio_and_json(fake_bundle: FakeBundle, tmp_path: Path, monkeypatch, capsys):
+    asked, out = [], tmp_path / "out.json"
+
+    def emulate(*arguments):
+        asked.append(arguments[:-1])
+        return COUNTED
+
+    monkeypatch.setattr("tvmpose.emulation.comparison.emulate", emulate)
+    bundle = fake_bundle()
+    assert main(["bench", str(bundle), "--emulate", "--cpu", "max", "--json", str(out)]) == 0
+    assert asked == [(bundle, ["litert", "ncnn"], [], None, "max")]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == str(COUNTED.machine)
+    assert lines[-2:] == [*ratio_lines(COUNTED), str(out)]
+    (counted,) = json.loads(out.read_text())["emulated"]
+    assert counted["ours"]["instructions"] == COUNTED.ours.instructions and counted["machine"]["cpu"] == "cortex-a72"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--emulate", "--sweep-threads"], "--sweep-threads measures time"),
+        (["--emulate", "--against", "tensorrt"], "--against tensorrt: there are litert"),
+        (["--emulate"], "no virtual board 'host'"),
+        (["--cpu", "max"], "--board and --cpu say where to --emulate"),
         (["--against", "tensorrt"], "--against tensorrt: there are litert, onnxruntime, openvino, ncnn"),
         (["--threads", "1,x"], "--threads '1,x': must be whole numbers"),
         (["--frame", "1280"], "'1280' is not a frame's size"),

@@ -111,7 +111,7 @@ def _tampered(bundle):
         (lambda fake, tmp: tmp / "nowhere", InputError, "not a bundle"),
         (lambda fake, tmp: tmp, InputError, "not a bundle"),
         (lambda fake, tmp: _tampered(fake()), VerifyError, "libfake.so"),
-        (lambda fake, tmp: fake("FAKE_CPU_LACKING"), SetupError, "avx9000"),
+        (lambda fake, tmp: fake("FAKE_NEEDS=1"), SetupError, "avx9000"),
         (lambda fake, tmp: fake("FAKE_ABI=7"), InputError, "ABI 7"),
         (lambda fake, tmp: fake("FAKE_NO_CARD", card=None, keypoints=None), InputError, "model card"),
     ],

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tvmpose.codegen.c_source import LibraryFacts, PixelSteps, library_source
+from tvmpose.codegen.names import Names
 from tvmpose.codegen.plan import Call, Plan
 from tvmpose.codegen.toolchain import RUNTIME_SOURCES
 
@@ -24,7 +25,7 @@ NAMES = [
     "\\",
     "1" * 3000,
 ]
-FACTS = LibraryFacts("net", "1.2.3", "host", cpu_features=1 << 63 | 5, workspace_bytes=1 << 33, guard_bytes=64)
+FACTS = LibraryFacts(Names("net"), "1.2.3", "host", cpu_features=1 << 63 | 5, workspace_bytes=1 << 33, guard_bytes=64)
 needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="no cc on this machine")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tvmpose.codegen.elf import refuse_unfit
+from tvmpose.codegen.elf import refuse_unfit, same_code
 from tvmpose.errors import SetupError
 from tvmpose.targets import Target
 
@@ -149,3 +149,24 @@ def test_refuse_unfit__libc_without_versions__only_known_functions_may_be_undefi
     refuse_unfit(zig(tmp_path, "aarch64-linux-none", "-fno-builtin", source=source.format("int", "expf")), "net", musl)
     library = zig(tmp_path, "aarch64-linux-none", "-fno-builtin", source=source.format("int", "mmap"))
     assert faults(library, musl) == "mmap is undefined and not known to be musl's"
+
+
+@pytest.mark.parametrize(
+    ("source", "same"),
+    [
+        ("int {0}_f(int x) {{ return x * {0}_g(); }}", True),
+        ("int {0}_f(int x) {{ return x + {0}_g(); }}", False),
+        ("int {0}_f(int x) {{ return x * abs({0}_g()); }}", False),
+        ("int {0}_f(int x) {{ return x * {0}_g(); }} int {0}_more;", False),
+        ("int {0}_f(int x) {{ return x * {0}_h(); }}", False),
+    ],
+)
+def test_same_code__another_prefix__is_no_difference_but_code_and_names_are(tmp_path, source, same):
+    """Their debug information, which is not loaded, has the names of their files in it."""
+    declarations = "int {0}_g(void); int {0}_h(void); int abs(int);\n"
+    texts = {"one": "int {0}_f(int x) {{ return x * {0}_g(); }}", "another_name": source}
+    for prefix, text in texts.items():
+        (tmp_path / f"{prefix}.c").write_text((declarations + text).format(prefix))
+        flags = ["-O1", "-fno-builtin", "-g"]
+        subprocess.run(["cc", *flags, "-c", f"{prefix}.c", "-o", f"{prefix}.o"], cwd=tmp_path, check=True)
+    assert same_code(tmp_path / "one.o", tmp_path / "another_name.o", tuple(texts)) is same

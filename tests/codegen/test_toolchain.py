@@ -1,6 +1,7 @@
 """Which compiler is taken, and what it links."""
 
 import ctypes
+import importlib.machinery
 import importlib.util
 import re
 import shutil
@@ -13,6 +14,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from tvmpose.codegen.android import write_headers
+from tvmpose.codegen.names import Names
 from tvmpose.codegen.toolchain import build_library, toolchain_for
 from tvmpose.errors import SetupError
 from tvmpose.targets import Target, host_target, load_target
@@ -43,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 def build(folder: Path, target: Target, *flags: str) -> Path:
     toolchain = toolchain_for(target)
     subprocess.run([*toolchain.cc, "-fPIC", "-c", "kernels.c", "-o", "kernels.o"], cwd=folder, check=True)
-    return build_library(folder, "net", toolchain, flags)
+    return build_library(folder, Names("net"), toolchain, flags)
 
 
 def exported(library: Path) -> list[str]:
@@ -136,6 +138,13 @@ def test_toolchain_for__this_machine_without_compiler__is_zig(monkeypatch):
 def test_toolchain_for__neither__names_the_extra(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SetupError, match=r"aarch64-linux-gnu.*tvmpose\[compiler\]"):
+        toolchain_for(PI)
+
+
+def test_toolchain_for__zig_without_its_program__says_how_to_get_it(monkeypatch, tmp_path):
+    package = importlib.machinery.ModuleSpec("ziglang", None, origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: package)
+    with pytest.raises(SetupError, match=r"aarch64-linux-gnu: the program is missing from .*--force-reinstall"):
         toolchain_for(PI)
 
 
@@ -232,7 +241,7 @@ def test_build_library__library_that_the_target_cannot_load__is_refused_in_one_l
     toolchain = replace(toolchain_for(host_target()), target=PI)
     subprocess.run(["cc", "-fPIC", "-c", "kernels.c", "-o", "kernels.o"], cwd=folder, check=True)
     with pytest.raises(SetupError, match=r"^libnet\.so cannot run on pi .*not 64-bit EM_AARCH64$"):
-        build_library(folder, "net", toolchain)
+        build_library(folder, Names("net"), toolchain)
 
 
 @needs_cc

@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 from tests.conftest import FakeBundle
 from tvmpose.cards import load_card
 from tvmpose.cli.main import VERBS, _parser
-from tvmpose.targets import list_targets, load_target
+from tvmpose.codegen.bundle import Manifest
+from tvmpose.targets import list_targets, load_target, shipped_targets
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -56,9 +58,14 @@ def run(*command: str | Path, cwd: Path, stdin: bytes = b"") -> str:
 
 
 @pytest.mark.parametrize("source", C_SNIPPETS)
-def test_c_snippet__beside_a_bundle__compiles_and_runs(source: str, fake_bundle: FakeBundle, tmp_path: Path) -> None:
-    fake_bundle(name="blazepose-full")
-    source = source.replace("blazepose_full_tvmpose", "fake_tvmpose").replace("libblazepose_full", "libfake")
+def test_c_snippet__beside_a_bundle__compiles_and_runs(
+    source: str, fake_bundle: FakeBundle, fake_manifest: Manifest, tmp_path: Path
+) -> None:
+    (library,) = fake_manifest.libraries
+    levels = (replace(library, file="libfake-v9.so", target="host:v9"), library)
+    fake_bundle(name="blazepose-full", libraries=levels)
+    for name in ("blazepose_full_tvmpose", "blazepose_full_libraries", "libblazepose_full"):
+        source = source.replace(name, name.replace("blazepose_full", "fake"))
     library = "blazepose-full/libfake.so"
     program = build(source, tmp_path, library, f"-Wl,-rpath,{tmp_path}/blazepose-full")
     assert run(program, cwd=tmp_path, stdin=bytes(480 * 640 * 3))
@@ -123,10 +130,10 @@ def test_readme__tflite_operators__are_those_of_the_frontend() -> None:
     assert listed and re.findall(r"`(\w+)`", listed[1]) == sorted(OPERATORS)
 
 
-def test_targets__table__lists_every_target() -> None:
-    assert set(re.findall(r"^\| `(.+?)` \|", (ROOT / "docs" / "targets.md").read_text(), re.MULTILINE)) == set(
-        list_targets()
-    )
+def test_targets__tables__list_every_target_and_level() -> None:
+    rows = re.findall(r"^\| `(.+?)` \|", (ROOT / "docs" / "targets.md").read_text(), re.MULTILINE)
+    levels = [variant.name for target in shipped_targets() if target.levels for variant in target.variants]
+    assert set(rows) == {*list_targets(), *levels}
 
 
 def test_adding_a_model__example__is_a_card(tmp_path: Path) -> None:

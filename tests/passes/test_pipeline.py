@@ -17,7 +17,7 @@ from tests.native import network
 from tvmpose.frontend.source import Source
 from tvmpose.kernels.convolution import TEMPLATE
 from tvmpose.kernels.generic import PARALLEL_WORK
-from tvmpose.passes.pipeline import dump_to, phases, run_pipeline
+from tvmpose.passes.pipeline import PHASES, dump_to, phases, run_pipeline, shared_phases
 from tvmpose.targets import host_target, load_target
 
 DATA = os.environ.get("TVMPOSE_DATA")
@@ -120,7 +120,8 @@ def test_pipeline__imported_module__is_left_as_it_was():
 def test_dump_to__each_phase__is_a_numbered_file(tmp_path):
     target = host_target().llvm()
     run_pipeline(network(inverted_residual, (1, 16, 16, 8)), target, dump_to(tmp_path / "dump"))
-    names = [f"{number}-{name}.py" for number, (name, _) in enumerate(phases(target))]
+    names = [f"{number}-{name}.py" for number, (name, _) in enumerate([*shared_phases(), *phases(target)])]
+    assert len(names) == len(PHASES)
     assert sorted(path.name for path in (tmp_path / "dump").iterdir()) == sorted(names)
     assert "call_tir" not in (tmp_path / "dump" / names[0]).read_text()
     assert "call_tir" in (tmp_path / "dump" / names[-1]).read_text()

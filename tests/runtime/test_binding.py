@@ -292,15 +292,18 @@ def _change(bundle: Path, **changes: object) -> None:
     (bundle / "manifest.json").write_text(json.dumps(table | changes))
 
 
+LIBC = {"file": "libc.so.6", "target": "x", "triple": "x", "cpu_features": [], "verification": {"status": "none"}}
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"format_version": 2}, "format_version is 2"),
+        ({"format_version": 1}, "format_version is 1"),
         ({"format_version": True}, "format_version"),
         ({"symbol": "a b"}, "symbol"),
         ({"symbol": "other"}, "other_tvmpose"),
         ({"libraries": []}, "libraries"),
-        ({"libraries": [{"file": "libc.so.6", "triple": "x"}]}, "libc.so.6"),
+        ({"libraries": [LIBC]}, "libc.so.6"),
         ({"files": {"../up": {"sha256": "", "bytes": 1}}}, "../up"),
         ({"files": {"/etc/passwd": {"sha256": "", "bytes": 1}}}, "/etc/passwd"),
         ({"keypoints": {"names": ["a"], "edges": [[0, 1]]}}, "edges"),
@@ -344,11 +347,12 @@ JSON = st.recursive(
 PATHS = [
     (),
     ("check",),
-    ("verification",),
     ("files",),
     ("files", "pose.py"),
     ("libraries",),
     ("libraries", 0),
+    ("libraries", 0, "verification"),
+    ("libraries", 0, "cpu_features"),
     ("keypoints",),
     ("keypoints", "edges"),
 ]
@@ -378,7 +382,7 @@ def test_load__library_of_another_abi__is_refused(fake_bundle):
 
 def test_load__cpu_that_lacks_a_feature__names_it(fake_bundle):
     with pytest.raises(MachineError, match="avx9000") as caught:
-        load(fake_bundle("FAKE_CPU_LACKING"))
+        load(fake_bundle("FAKE_NEEDS=1"))
     assert caught.value.exit_code == 6
 
 
@@ -387,14 +391,17 @@ def test_load__library_of_another_architecture__is_a_machine_error(fake_bundle):
     content = bytearray((bundle / "libfake.so").read_bytes())
     content[18:20] = (0x2A).to_bytes(2, "little")  # e_machine: SuperH, which no one has
     _replace_file(bundle, "libfake.so", bytes(content))
-    with pytest.raises(MachineError, match="x86_64-linux-gnu"):
+    with pytest.raises(
+        MachineError, match=r"x86_64-linux-gnu needs avx2, fma: .* is for machine 42, this is"
+    ) as caught:
         load(bundle)
+    assert "\n" not in str(caught.value) and "--target" in str(caught.value)
 
 
 def test_load__several_levels__takes_the_first_that_runs(fake_bundle, fake_library, fake_manifest, tmp_path):
     (basic,) = fake_manifest.libraries
     levels = (replace(basic, file="libfake_v9.so", cpu="x86-64-v9"), basic)
-    contents = {"libfake_v9.so": fake_library("FAKE_CPU_LACKING"), "libfake.so": fake_library()}
+    contents = {"libfake_v9.so": fake_library("FAKE_NEEDS=1"), "libfake.so": fake_library()}
     write_bundle(tmp_path / "levels", replace(fake_manifest, libraries=levels), contents)
     load(tmp_path / "levels").close()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tvmpose.baselines.peers import PEERS
+from tvmpose.baselines.peers import PEERS, Peer
 from tvmpose.benchmark.duel import Contestant, Outcome, Refusal, Rounds, duel
 from tvmpose.benchmark.facts import Facts, read_facts
 from tvmpose.benchmark.frame import FrameSize
@@ -85,9 +85,14 @@ def why_absent(name: str, files: Sequence[Path]) -> str | None:
     peer = PEERS[name]
     if not peer.installed:
         return f"not available: pip install {peer.package.replace('_', '-')}"
-    if file_for(peer, files) is None:
-        return f"not available: reads {' and '.join(peer.suffixes)}, and no such file was given (--model)"
-    return None
+    return why_unreadable(peer, files)
+
+
+def why_unreadable(peer: Peer, files: Sequence[Path]) -> str | None:
+    """Why none of these files is one for the peer."""
+    if file_for(peer, files):
+        return None
+    return f"not available: reads {' and '.join(peer.suffixes)}, and no such file was given (--model)"
 
 
 def _file(name: str, files: Sequence[Path]) -> Path:

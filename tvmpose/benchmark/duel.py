@@ -134,11 +134,9 @@ class _Process:
         return json.loads(line) if line else None
 
     def _last_remark(self) -> str:
-        """The last line of a traceback: the exception."""
         code = self.process.wait()
         self.remarks.seek(0)
-        lines = self.remarks.read().strip().splitlines()
-        return lines[-1].partition("Error: ")[2] or lines[-1] if lines else f"exit code {code}"
+        return last_remark(self.remarks.read(), code)
 
     def __enter__(self) -> "_Process":
         return self
@@ -154,6 +152,12 @@ class _Process:
             self.process.wait()
         self.process.stdout.close()  # type: ignore[union-attr]
         self.remarks.close()
+
+
+def last_remark(text: str, code: int) -> str:
+    """Of a process that failed: the last line of its traceback, without the exception's name."""
+    lines = text.strip().splitlines()
+    return lines[-1].partition("Error: ")[2] or lines[-1] if lines else f"exit code {code}"
 
 
 def largest_difference(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float | None:

@@ -9,13 +9,13 @@ from typing import Any
 from tvmpose.codegen.bundle import MANIFEST, Step
 from tvmpose.errors import InputError, translated
 from tvmpose.modelspec import TensorSpec
-from tvmpose.runtime.pose import read_manifest
+from tvmpose.runtime.pose import MachineError, choose_library, read_manifest
 from tvmpose.strict import build
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Of one bundle; see docs/bundle.md."""
+    """Of one bundle and the library of it that this machine runs; see docs/bundle.md."""
 
     name: str
     source_file: str
@@ -24,9 +24,11 @@ class Facts:
     steps: tuple[Step, ...]  # none: compiled by an older tvmpose
     arena_bytes: int
     weight_bytes: int
-    triple: str  # of the most demanding library
+    triple: str
     cpu_features: tuple[str, ...]
     card: str | None = None
+    target: str = ""  # of the same library: the name, and LLVM's name of the CPU
+    cpu: str = ""
 
     @property
     def multiply_adds(self) -> int:
@@ -39,23 +41,31 @@ class Facts:
 
 
 def read_facts(bundle: Path) -> Facts:
-    """Read them. Raises InputError for what is no bundle, or one that lacks a key."""
+    """Read them. Where this machine runs no library, those of the most demanding one.
+
+    Raises InputError for what is no bundle, or one that lacks a key.
+    """
     with translated():
-        read_manifest(bundle)
+        manifest = read_manifest(bundle)
+        try:
+            number = manifest.libraries.index(choose_library(bundle, manifest))
+        except MachineError:
+            number = 0
     table = json.loads((bundle / MANIFEST).read_bytes())
     try:
-        return build(Facts, _facts(table), str(bundle / MANIFEST))
+        return build(Facts, _facts(table, number), str(bundle / MANIFEST))
     except (KeyError, TypeError) as error:
         raise InputError(f"{bundle / MANIFEST}: lacks what measuring needs ({error}): compile it again") from error
 
 
-def _facts(table: Mapping[str, Any]) -> dict[str, Any]:
-    library, model, memory = table["libraries"][0], table["model"], table["memory"]
+def _facts(table: Mapping[str, Any], number: int) -> dict[str, Any]:
+    library, model = table["libraries"][number], table["model"]
+    memory = library["memory"]
     return {
         "name": table["name"],
         **{key: table[key] for key in ("card",) if table[key] is not None},  # build knows TOML, which has no null
         **{key: model[key] for key in ("source_file", "source_sha256", "inputs")},
-        "steps": table.get("steps", []),
+        "steps": library.get("steps", []),
         **{key: memory[key] for key in ("arena_bytes", "weight_bytes")},
-        **{key: library[key] for key in ("triple", "cpu_features")},
+        **{key: library[key] for key in ("triple", "cpu_features", "target", "cpu")},
     }

@@ -12,11 +12,14 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "bench",
         help="measure a bundle beside LiteRT, ONNX Runtime, OpenVINO and ncnn",
         description="Measure bundles beside other runtimes: each in a process of its own, in turns, on the same input, "
-        "raw tensors in and every output out; and from the pixels of a frame with one box to keypoints.",
+        "raw tensors in and every output out; and from the pixels of a frame with one box to keypoints. With --emulate "
+        "it counts, in place of time, the instructions of a frame on a virtual board.",
     )
     parser.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE", help="folder that `tvmpose compile` wrote")
     parser.add_argument(
-        "--against", default="litert,onnxruntime,openvino,ncnn", metavar="PEERS", help="(default: all; '' is none)"
+        "--against",
+        metavar="PEERS",
+        help="of litert,onnxruntime,openvino,ncnn (default: all that there are; '' is none)",
     )
     parser.add_argument("--threads", default="1,2", metavar="N,N", help="(default: 1,2)")
     parser.add_argument(
@@ -32,6 +35,14 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "--frame", default="1280x720", metavar="WxH", help="pixels to keypoints from (default: 1280x720)"
     )
     parser.add_argument("--sweep-threads", action="store_true", help="ours alone, on 1 thread to twice the CPUs")
+    parser.add_argument(
+        "--emulate",
+        action="store_true",
+        help="count a frame's instructions, tensors to tensors on one thread, on the virtual board of the bundle's "
+        "target (`tvmpose devices virtual`)",
+    )
+    parser.add_argument("--board", metavar="NAME", help="with --emulate: another target's board")
+    parser.add_argument("--cpu", metavar="NAME", help="with --emulate: another CPU of qemu's, as max")
     parser.add_argument("--rounds", type=int, default=9, metavar="N", help="turns of each runtime (default: 9)")
     parser.add_argument("--seconds", type=float, default=0.3, metavar="S", help="of each turn (default: 0.3)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write all numbers here")
@@ -39,6 +50,19 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 
 
 def run(args: argparse.Namespace) -> int:
+    """Measure, or count on an emulated CPU."""
+    from tvmpose.errors import InputError
+
+    if args.model and len(args.bundles) > 1:
+        raise InputError("--model is for a single bundle")
+    if args.emulate:
+        return _emulate(args)
+    if args.board or args.cpu:
+        raise InputError("--board and --cpu say where to --emulate")
+    return _measure(args)
+
+
+def _measure(args: argparse.Namespace) -> int:
     """Measure, print a table a bundle and number of threads; doubts about the numbers come last."""
     from dataclasses import asdict
 
@@ -55,8 +79,6 @@ def run(args: argparse.Namespace) -> int:
             f"--rounds {args.rounds} must be at least 1, --seconds {args.seconds:g} above 0 and at most 60"
         )
     frame = parse_frame_size(args.frame)
-    if args.model and len(args.bundles) > 1:
-        raise InputError("--model is for a single bundle")
     peers = [] if args.sweep_threads else _peers(args.against)
     threads = thread_counts() if args.sweep_threads else _threads(args.threads)
     machine, watch, comparisons = this_machine(), Watch(), []
@@ -73,19 +95,46 @@ def run(args: argparse.Namespace) -> int:
     disturbance = watch.stop()
     for complaint in disturbance.complaints():
         print(f"warning: not trustworthy: {complaint}", file=sys.stderr)
-    if args.json:
-        numbers = [asdict(comparison) for comparison in comparisons]
-        result = {"machine": asdict(machine), "disturbance": asdict(disturbance), "comparisons": numbers}
-        args.json.write_text(json.dumps(result, indent=2, default=str) + "\n")
-        print(args.json)
+    numbers = [asdict(comparison) for comparison in comparisons]
+    _write(args.json, {"machine": asdict(machine), "disturbance": asdict(disturbance), "comparisons": numbers})
     return 0
 
 
-def _peers(text: str) -> list[str]:
+def _emulate(args: argparse.Namespace) -> int:
+    """Count, print a table a bundle; the ratios come last. What is counted does not depend on this machine."""
+    from dataclasses import asdict
+
+    from tvmpose.emulation.comparison import PEERS_ON_BOARDS, emulate
+    from tvmpose.emulation.table import emulated_lines, ratio_lines
+    from tvmpose.errors import InputError
+
+    if args.sweep_threads:
+        raise InputError("--sweep-threads measures time, --emulate counts on one thread")
+    peers = list(PEERS_ON_BOARDS) if args.against is None else _peers(args.against)
+    counted = []
+    for bundle in args.bundles:
+        counted.append(emulate(bundle, peers, args.model, args.board, args.cpu, _progress))
+        _progress("")
+        print("\n".join(emulated_lines(counted[-1])), end="\n\n", flush=True)
+    for emulated in counted:
+        for line in ratio_lines(emulated):
+            print(line)
+    _write(args.json, {"emulated": [asdict(emulated) for emulated in counted]})
+    return 0
+
+
+def _write(path: Path | None, result: dict[str, object]) -> None:
+    if path:
+        path.write_text(json.dumps(result, indent=2, default=str) + "\n")
+        print(path)
+
+
+def _peers(text: str | None) -> list[str]:
+    """None is all."""
     from tvmpose.baselines.peers import PEERS
     from tvmpose.errors import InputError
 
-    names = [name for name in text.split(",") if name]
+    names = list(PEERS) if text is None else [name for name in text.split(",") if name]
     if unknown := [name for name in names if name not in PEERS]:
         raise InputError(f"--against {unknown[0]}: there are {', '.join(PEERS)}")
     return names

@@ -35,6 +35,7 @@ _NEEDED = {
     "musl": r"libc\.so|libc\.musl-\w+\.so\.1",
     "bionic": r"lib(c|m)\.so",
 }
+_ALLOC = 2  # SHF_ALLOC
 _HARD_FLOAT = 0x400  # EF_ARM_ABI_FLOAT_HARD
 
 
@@ -54,6 +55,32 @@ def refuse_unfit(library: Path, name: str, target: Target) -> None:
         faults = [f"not an ELF file: {error}"]
     if faults:
         raise SetupError(f"{library.name} cannot run on {target.name} ({target.triple}): {'; '.join(faults)}")
+
+
+def same_code(first: Path, second: Path, prefixes: tuple[str, str]) -> bool:
+    """Whether two object files differ, in what gets into memory, in nothing but the prefixes of their symbols."""
+    return _without_prefix(first, prefixes[0]) == _without_prefix(second, prefixes[1])
+
+
+def _without_prefix(path: Path, prefix: str) -> list[object]:
+    """Symbols and sections."""
+    from elftools.elf.elffile import ELFFile
+
+    with path.open("rb") as stream:
+        sections = list(ELFFile(stream).iter_sections())
+        tables = [section for section in sections if section["sh_type"] == "SHT_SYMTAB"]
+        symbols = [
+            (symbol.name.replace(prefix, ""), symbol["st_value"], symbol["st_size"], symbol["st_shndx"])
+            for table in tables
+            for symbol in table.iter_symbols()
+        ]
+        loaded = [bool(section["sh_flags"] & _ALLOC) for section in sections]
+        kept = [
+            section
+            for section, is_loaded in zip(sections, loaded, strict=True)
+            if is_loaded or (section["sh_type"] in ("SHT_RELA", "SHT_REL") and loaded[section["sh_info"]])
+        ]
+        return [symbols, *((section["sh_type"], section["sh_flags"], section.data()) for section in kept)]
 
 
 def _faults(elf, file_name: str, entry: str, target: Target) -> Iterator[str]:  # type: ignore[no-untyped-def]

@@ -1,4 +1,4 @@
-"""One model, one target, one library: passes, memory plan, kernels, C, link."""
+"""One model, one target, one library: passes, memory plan, kernels, C, link. levels.py makes several of them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tvmpose import __version__
 from tvmpose.codegen.bundle import Step
+from tvmpose.codegen.names import Names
 from tvmpose.targets import Target, checked_features, needed_features
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from tvmpose.cards.card import Card
     from tvmpose.codegen.plan import Plan
+    from tvmpose.compact import Compact
     from tvmpose.kernels.requantize import Rounding
     from tvmpose.modelspec import ModelSpec
 
@@ -26,6 +28,7 @@ Progress = Callable[[str, str], None]
 class Library:
     """A linked library and what it needs."""
 
+    target: Target
     path: Path
     archive: Path  # the same for static linking
     arena_bytes: int
@@ -36,6 +39,35 @@ class Library:
     cpu_features: tuple[str, ...]
     tools: dict[str, str]
     steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What compiling takes besides a module and a target.
+
+    dump: write the IR after each phase there. guard_bytes: see tvmpose_model.guard_bytes in model.h.
+    rounding: of a quantized model; None is the pipeline's default. weights: what those of float convolutions are made
+    of.
+    """
+
+    spec: "ModelSpec"
+    card: "Card | None"
+    progress: Progress = lambda step, result: None
+    dump: Path | None = None
+    guard_bytes: int = 0
+    rounding: "Rounding | None" = None
+    weights: "Compact | None" = None
+
+    def after_phase(self, phase: str, module: "IRModule") -> None:
+        """For the pipeline: reports what came of a phase, and dumps it."""
+        from tvmpose.passes.pipeline import dump_to
+        from tvmpose.passes.verify_integer import integer_summary, refusals_of
+
+        refusals = refusals_of(module) if phase == "integers" else None
+        functions = f"{len(module.functions) - 1} functions"
+        self.progress(phase, functions if refusals is None else integer_summary(module, refusals))
+        if self.dump:
+            dump_to(self.dump)(phase, module)
 
 
 def compile_library(
@@ -50,12 +82,17 @@ def compile_library(
     dump: Path | None = None,
     guard_bytes: int = 0,
     rounding: "Rounding | None" = None,
+    weights: "Compact | None" = None,
 ) -> Library:
-    """Compile into DIRECTORY/libNAME.so; the generated sources stay beside it.
+    """Compile into DIRECTORY/libNAME.so; the generated sources stay beside it. For the options see Work."""
+    from tvmpose.passes.pipeline import begin_pipeline
 
-    dump: write the IR after each phase there. guard_bytes: see tvmpose_model.guard_bytes in model.h.
-    rounding: of a quantized model; None is the pipeline's default.
-    """
+    work = Work(spec, card, progress, dump, guard_bytes, rounding, weights)
+    return finish_library(begin_pipeline(module, work.after_phase), target, Names(name), directory, work)
+
+
+def finish_library(module: "IRModule", target: Target, names: Names, directory: Path, work: Work) -> Library:
+    """The rest of compile_library, for what begin_pipeline returned."""
     from tvm.tirx import PrimFunc
 
     from tvmpose.codegen.c_source import LibraryFacts, library_source
@@ -63,20 +100,10 @@ def compile_library(
     from tvmpose.codegen.plan import plan_module
     from tvmpose.codegen.toolchain import build_library, toolchain_for
     from tvmpose.kernels.requantize import Rounding
-    from tvmpose.passes.pipeline import dump_to, run_pipeline
-    from tvmpose.passes.verify_integer import integer_summary, refusals_of
+    from tvmpose.passes.pipeline import finish_pipeline
 
-    toolchain = toolchain_for(target)
-    write = dump_to(dump) if dump else None
-
-    def after_phase(phase: str, mod: "IRModule") -> None:
-        refusals = refusals_of(mod) if phase == "integers" else None
-        functions = f"{len(mod.functions) - 1} functions"
-        progress(phase, functions if refusals is None else integer_summary(mod, refusals))
-        if write:
-            write(phase, mod)
-
-    module = run_pipeline(module, target.llvm(), after_phase, rounding or Rounding.XNNPACK)
+    toolchain, progress, spec, card = toolchain_for(target), work.progress, work.spec, work.card
+    module = finish_pipeline(module, target.llvm(), work.after_phase, work.rounding or Rounding.XNNPACK, work.weights)
     plan = plan_module(module)
     plan.rename(plan.inputs, [tensor.name for tensor in spec.inputs])
     plan.rename(plan.outputs, [tensor.name for tensor in spec.outputs])
@@ -87,23 +114,24 @@ def compile_library(
 
         steps, pixel_kernels = add_pixel_steps(plan, spec, card)
         functions |= pixel_kernels
-    plan.place(guard_bytes)
+    plan.place(work.guard_bytes)
     progress(
         "plan",
         f"{len(plan.calls)} calls, arena {plan.arena_bytes / 1e6:.2f} MB, weights {len(plan.weights) / 1e6:.2f} MB",
     )
-    workspace = compile_kernels(functions, name, target.llvm(), directory / "kernels.o")
+    workspace = compile_kernels(functions, names.symbol, target.llvm(), directory / "kernels.o")
     progress("kernels", f"{len(functions)} kernels, {(directory / 'kernels.o').stat().st_size / 1e3:.0f} kB")
     features = needed_features(target)
     mask = sum(1 << checked_features()[feature] for feature in features)
-    facts = LibraryFacts(name, __version__, target.name, mask, workspace, guard_bytes)
+    facts = LibraryFacts(names, __version__, target.name, mask, workspace, work.guard_bytes)
     (directory / "weights.bin").write_bytes(plan.weights)
-    (directory / f"{name}.c").write_text(library_source(plan, facts, steps))
-    path = build_library(directory, name, toolchain)
+    (directory / f"{names.symbol}.c").write_text(library_source(plan, facts, steps))
+    path = build_library(directory, names, toolchain)
     progress("link", f"{path.name}, {path.stat().st_size / 1e6:.2f} MB")
     return Library(
+        target,
         path,
-        directory / f"lib{name}.a",
+        directory / names.archive,
         plan.arena_bytes,
         len(plan.weights),
         workspace,

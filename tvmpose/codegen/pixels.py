@@ -1,5 +1,6 @@
 """From pixels to keypoints: the kernels before and after a network, and their tensors, as its card wants them."""
 
+from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Literal
 
@@ -44,18 +45,22 @@ def add_pixel_steps(plan: Plan, spec: ModelSpec, card: Card) -> "tuple[PixelStep
         crop_padding=card.crop.padding,
         half_pixel_centers=half,
     )
-    kernels = {"warp_packed": _warp("packed", spec, card), "warp_nv12": _warp("nv12", spec, card)}
-    person_tensor = card.head.person_tensor
-    kernels["decode"] = decode_kernel(
+    return steps, _kernels(spec, card)
+
+
+@lru_cache(maxsize=4)  # they take as long as all passes together, and no target decides anything of them
+def _kernels(spec: ModelSpec, card: Card) -> "Mapping[str, PrimFunc]":
+    half, person_tensor = card.crop.pixel_centers == "half", card.head.person_tensor
+    decode = decode_kernel(
         card.head,
         name="decode",
         shape=spec.outputs[card.head.tensor].shape,
-        num_keypoints=count,
+        num_keypoints=len(card.keypoints.keypoints),
         input_size=(card.input.width, card.input.height),
         half_pixel_centers=half,
         person_shape=None if person_tensor is None else spec.outputs[person_tensor].shape,
     )
-    return steps, kernels
+    return {"warp_packed": _warp("packed", spec, card), "warp_nv12": _warp("nv12", spec, card), "decode": decode}
 
 
 def check_card(spec: ModelSpec, card: Card) -> None:

@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tvmpose.codegen.android import STUBS, ndk_tools, refuse_without_ndk, write_headers, write_stubs
 from tvmpose.codegen.elf import refuse_unfit
+from tvmpose.codegen.names import Names, entry_source
 from tvmpose.errors import SetupError
 from tvmpose.suggest import did_you_mean
 from tvmpose.targets import Target
@@ -74,6 +76,10 @@ def toolchain_for(target: Target) -> Toolchain:
     package = importlib.util.find_spec("ziglang")
     if package is None:
         raise SetupError(f"no C compiler for {target.triple}: pip install 'tvmpose[compiler]', which brings zig")
+    folder = Path(str(package.origin)).parent
+    if not any((folder / program).is_file() for program in ("zig", "zig.exe")):
+        again = "pip install --force-reinstall --no-deps ziglang"
+        raise SetupError(f"no C compiler for {target.triple}: the program is missing from {folder}: {again}")
     zig = (sys.executable, "-m", "ziglang")
     toolchain = Toolchain(target, (*zig, "cc", "-target", zig_target(target)), (*zig, "ar"))
     if target.libc == "bionic":
@@ -81,7 +87,7 @@ def toolchain_for(target: Target) -> Toolchain:
         stubs = tuple(f"{_BIONIC}/{name}" for name in STUBS)
         return replace(toolchain, compile_flags=("-isystem", _BIONIC), libraries=("-nostdlib", *stubs), bionic=True)
     if target.libc == "apple":  # zig has the headers, but takes them for macOS only
-        headers = Path(str(package.origin)).parent / "lib" / "libc" / "include" / "any-darwin-any"
+        headers = folder / "lib" / "libc" / "include" / "any-darwin-any"
         return replace(toolchain, compile_flags=("-isystem", str(headers)))
     return toolchain
 
@@ -113,34 +119,55 @@ def _compilers() -> set[str]:
     return {path.name for path in paths if re.search(r"(^|-)(gcc|clang|cc)(-[\d.]+)?$", path.name)}
 
 
-def build_library(directory: Path, name: str, toolchain: Toolchain, extra_flags: tuple[str, ...] = ()) -> Path:
-    """Archive libNAME.a, link and check libNAME.so, from NAME.c, kernels.o and weights.bin that lie in the directory.
+def build_library(directory: Path, names: Names, toolchain: Toolchain, extra_flags: tuple[str, ...] = ()) -> Path:
+    """Archive, link and check the library, from SYMBOL.c, kernels.o and weights.bin that lie in the directory.
 
     Returns the library, or the archive where the target's linker is "none". extra_flags go to every C compilation and
     to the link, as -fsanitize=address does; such a library is not checked, as it needs a runtime of its own.
     Raises SetupError where a command fails, and where the target could not load what was linked.
     """
-    target = toolchain.target
+    target, name = toolchain.target, names.symbol
     weights = "weights.s" if target.is_elf else "weights.c"
     (directory / weights).write_text((_WEIGHTS_ASSEMBLY if target.is_elf else _WEIGHTS_C).format(name=name))
     if toolchain.bionic:
         write_headers(directory / _BIONIC)
         for arguments in write_stubs(directory / _BIONIC):
             _run((*toolchain.cc, *arguments), directory / _BIONIC)
-    library, archive = f"lib{name}.so", f"lib{name}.a"
-    flags = (*_FLAGS, *toolchain.compile_flags, *extra_flags, f"-I{RUNTIME_SOURCES}")
-    objects = (f"{name}.o", "kernels.o", "weights.o")
-    _run((*toolchain.cc, *flags, "-c", f"{name}.c", "-o", f"{name}.o"), directory)
+    objects = names.objects
+    _compile(directory, f"{name}.c", toolchain, extra_flags)
     _run((*toolchain.cc, "-c", weights, "-o", "weights.o"), directory)
-    _run((*toolchain.ar, "rcs", archive, *objects), directory)
+    _run((*toolchain.ar, "rcs", names.archive, *objects), directory)
     if target.linker == "none":
-        return directory / archive
-    (directory / "exports.map").write_text(f"{{ global: {name}_tvmpose; local: *; }};\n")
-    link = (*_LINK, f"-Wl,-soname,{library}", "-Wl,--version-script=exports.map", *_pages(target), *extra_flags)
-    _run((*toolchain.cc, *link, "-s", *objects, *toolchain.libraries, "-o", library), directory)
+        return directory / names.archive
+    if names.level:
+        (directory / "entry.c").write_text(entry_source([names]))
+        objects = (*objects, _compile(directory, "entry.c", toolchain, extra_flags))
+    (directory / "exports.map").write_text(f"{{ global: {names.entry}; local: *; }};\n")
+    link = (*_LINK, f"-Wl,-soname,{names.file}", "-Wl,--version-script=exports.map", *_pages(target), *extra_flags)
+    _run((*toolchain.cc, *link, "-s", *objects, *toolchain.libraries, "-o", names.file), directory)
     if target.is_elf and not extra_flags:
-        refuse_unfit(directory / library, name, target)
-    return directory / library
+        refuse_unfit(directory / names.file, names.bundle, target)
+    return directory / names.file
+
+
+def build_archive(directory: Path, levels: Mapping[str, Names], toolchain: Toolchain) -> Path:
+    """One archive of all levels, with an entry that chooses among them at run time.
+
+    levels: by the folder in the directory where build_library has made each, the most demanding first.
+    """
+    names = list(levels.values())
+    archive, entry = f"lib{names[0].bundle}.a", "entry.c"
+    (directory / entry).write_text(entry_source(names))
+    objects = [f"{folder}/{name}" for folder, level in levels.items() for name in level.objects]
+    (directory / archive).unlink(missing_ok=True)  # q appends: members of two levels have the same name
+    _run((*toolchain.ar, "qcs", archive, _compile(directory, entry, toolchain), *objects), directory)
+    return directory / archive
+
+
+def _compile(directory: Path, source: str, toolchain: Toolchain, extra_flags: tuple[str, ...] = ()) -> str:
+    flags = (*_FLAGS, *toolchain.compile_flags, *extra_flags, f"-I{RUNTIME_SOURCES}")
+    _run((*toolchain.cc, *flags, "-c", source, "-o", f"{Path(source).stem}.o"), directory)
+    return f"{Path(source).stem}.o"
 
 
 def build_program(source: Path, path: Path, toolchain: Toolchain, arguments: tuple[str, ...] = ()) -> None:

@@ -8,6 +8,7 @@ from tvm import relax
 from tvm.ir import IRModule
 from tvm.target import Target
 
+from tvmpose.compact import Compact
 from tvmpose.kernels.isa import vector_isa
 from tvmpose.kernels.requantize import Rounding
 from tvmpose.passes.annotate_fusion import AnnotateFusion
@@ -22,12 +23,18 @@ from tvmpose.passes.schedule_kernels import ScheduleKernels
 from tvmpose.passes.verify_integer import refusals_of, verify_integer
 
 Phase = tuple[str, list[tvm.ir.transform.Pass]]
+PHASES = ("layout", "integers", "graph", "lower", "fuse", "schedule")
 
 
-def phases(target: Target, rounding: Rounding = Rounding.XNNPACK) -> list[Phase]:
+def shared_phases() -> list[Phase]:
+    """Those that no target decides."""
+    return [("layout", [relax.transform.Normalize(), _module_pass(keeping_quantized_constants(_layout), "layout")])]
+
+
+def phases(target: Target, rounding: Rounding = Rounding.XNNPACK, weights: Compact | None = None) -> list[Phase]:
+    """Those after the shared ones."""
     isa, T = vector_isa(target), relax.transform
     return [
-        ("layout", [T.Normalize(), _module_pass(keeping_quantized_constants(_layout), "layout")]),
         (
             "integers",
             [_module_pass(lambda mod: lower_integer(mod, isa, rounding), "LowerInteger"), T.DeadCodeElimination()],
@@ -44,7 +51,7 @@ def phases(target: Target, rounding: Rounding = Rounding.XNNPACK) -> list[Phase]
             ],
         ),
         # our kernels for what costs, TVM's definitions for the rest; nothing is scheduled yet
-        ("lower", [LowerConvolution(isa), legalize(), T.FoldConstant(), T.DeadCodeElimination()]),
+        ("lower", [LowerConvolution(isa, weights), legalize(), T.FoldConstant(), T.DeadCodeElimination()]),
         # bias, activation, residual into the kernel before them
         ("fuse", [AnnotateFusion(), T.FuseOps(), T.FuseTIR(), T.RewriteDataflowReshape(), T.DeadCodeElimination()]),
         ("schedule", [ScheduleKernels(isa)]),
@@ -64,14 +71,37 @@ def run_pipeline(
     target: Target,
     on_phase: Callable[[str, IRModule], None] | None = None,
     rounding: Rounding = Rounding.XNNPACK,
+    weights: Compact | None = None,
 ) -> IRModule:
     """Returns a module whose main is a straight line of call_tir over scheduled PrimFuncs.
 
-    on_phase(name, module) is called after each phase, for progress and dumps.
+    on_phase(name, module) is called after each phase, for progress and dumps. weights: what those of float
+    convolutions are rounded to.
     """
+    return finish_pipeline(begin_pipeline(mod, on_phase), target, on_phase, rounding, weights)
+
+
+def begin_pipeline(mod: IRModule, on_phase: Callable[[str, IRModule], None] | None = None) -> IRModule:
+    """The part of run_pipeline that is the same for every target."""
+    with tvm.transform.PassContext(opt_level=3):
+        for name, passes in shared_phases():
+            mod = tvm.transform.Sequential(passes)(mod)
+            if on_phase:
+                on_phase(name, mod)
+    return mod
+
+
+def finish_pipeline(
+    mod: IRModule,
+    target: Target,
+    on_phase: Callable[[str, IRModule], None] | None = None,
+    rounding: Rounding = Rounding.XNNPACK,
+    weights: Compact | None = None,
+) -> IRModule:
+    """The rest of it, for what begin_pipeline returned."""
     lowered = None
     with target, tvm.transform.PassContext(opt_level=3):
-        for name, passes in phases(target, rounding):
+        for name, passes in phases(target, rounding, weights):
             mod = tvm.transform.Sequential(passes)(mod)
             if name == "integers" and refusals_of(mod) is not None:
                 lowered = mod
@@ -85,11 +115,8 @@ def run_pipeline(
 def dump_to(directory: Path) -> Callable[[str, IRModule], None]:
     """An on_phase that writes DIR/N-phase.py, TVMScript without the constants."""
     directory.mkdir(parents=True, exist_ok=True)
-    count = 0
 
     def dump(name: str, mod: IRModule) -> None:
-        nonlocal count
-        (directory / f"{count}-{name}.py").write_text(mod.script(show_meta=False))
-        count += 1
+        (directory / f"{PHASES.index(name)}-{name}.py").write_text(mod.script(show_meta=False))
 
     return dump

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 SAMPLE = "sample.npz"
 MAX_MANIFEST_BYTES = 1 << 20
@@ -105,18 +105,28 @@ class Info:
 
 
 @dataclass(frozen=True)
+class Library:
+    """One library of a bundle."""
+
+    file: str
+    target: str
+    triple: str
+    cpu_features: tuple[str, ...]  # that it needs, by LLVM's names
+    verification: str
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The part of manifest.json that running needs; unknown keys are left for newer readers."""
 
     name: str
     symbol: str
-    libraries: tuple[tuple[str, str], ...]  # (file, triple), the most demanding first
+    libraries: tuple[Library, ...]  # the most demanding first
     files: Mapping[str, tuple[str, int]]  # file: (sha256, bytes)
     keypoint_names: tuple[str, ...]
     skeleton: tuple[tuple[int, int], ...]
     tolerance_px: float  # of the self-check: pixels of the sample image
     tolerance_relative: float  # without a model card: of each output's maximum
-    verification: str
 
 
 def read_manifest(bundle: str | Path) -> Manifest:
@@ -151,8 +161,8 @@ def _parse_manifest(table: Any) -> Manifest:
         _file_name(name): (_get(entry, "sha256", str), _get(entry, "bytes", int))
         for name, entry in _get(table, "files", dict).items()
     }
-    libraries = tuple((_get(lib, "file", str), _get(lib, "triple", str)) for lib in _get(table, "libraries", list))
-    unlisted = [file for file, _ in libraries if file not in files]
+    libraries = tuple(_parse_library(library) for library in _get(table, "libraries", list))
+    unlisted = [library.file for library in libraries if library.file not in files]
     if unlisted or not libraries:
         raise BundleError(f"'files' lacks the library {unlisted[0]!r}" if unlisted else "'libraries' is empty")
     symbol = _get(table, "symbol", str)
@@ -169,8 +179,16 @@ def _parse_manifest(table: Any) -> Manifest:
         skeleton=skeleton,
         tolerance_px=_get(check, "tolerance_px", (int, float)),
         tolerance_relative=_get(check, "tolerance_relative", (int, float)),
-        verification=_get(_get(table, "verification", dict), "status", str),
     )
+
+
+def _parse_library(table: Any) -> Library:
+    features = _get(table, "cpu_features", list)
+    if not all(isinstance(feature, str) for feature in features):
+        raise BundleError("'cpu_features' must be strings")
+    status = _get(_get(table, "verification", dict), "status", str)
+    file, target, triple = (_get(table, key, str) for key in ("file", "target", "triple"))
+    return Library(file, target, triple, tuple(features), status)
 
 
 def _parse_keypoints(table: Any) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
@@ -325,6 +343,7 @@ class _Api(ctypes.Structure):
         ("last_error", ctypes.CFUNCTYPE(c_char_p, c_void_p)),
         ("close", ctypes.CFUNCTYPE(None, c_void_p)),
         ("profile", ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p)),
+        ("check_cpu", ctypes.CFUNCTYPE(c_int)),
     ]
 
 
@@ -332,7 +351,7 @@ def _load_api(library: Path, symbol: str) -> _Api:
     try:
         shared = ctypes.CDLL(str(library), mode=ctypes.RTLD_LOCAL)
     except OSError as error:
-        raise MachineError(str(error)) from None
+        raise MachineError(_foreign(library) or str(error)) from None
     try:
         function = shared[f"{symbol}_tvmpose"]
     except AttributeError:
@@ -342,6 +361,27 @@ def _load_api(library: Path, symbol: str) -> _Api:
     if api.abi != ABI or api.struct_size < ctypes.sizeof(_Api):
         raise BundleError(f"{library}: has ABI {api.abi}, this pose.py has {ABI}: use the bundle's own pose.py")
     return api
+
+
+_MACHINES: Mapping[int, str] = {3: "x86", 40: "32-bit ARM", 62: "x86-64", 183: "64-bit ARM", 243: "RISC-V"}  # e_machine
+
+
+def _foreign(library: Path) -> str:
+    """Where the library is for another kind of CPU than this process: which; the loader's own words do not say."""
+    try:
+        ours, its = (_elf_machine(path) for path in (Path(sys.executable), library))
+    except OSError:
+        return ""
+    if None in (ours, its) or ours == its:
+        return ""
+    there, here = (_MACHINES.get(number, f"machine {number}") for number in (its or 0, ours or 0))
+    return f"{library} is for {there}, this is {here}: compile it for this machine (--target)"
+
+
+def _elf_machine(path: Path) -> int | None:
+    with path.open("rb") as file:
+        head = file.read(20)
+    return int.from_bytes(head[18:20], "little") if len(head) == 20 and head[:4] == b"\x7fELF" else None
 
 
 def _read_info(api: _Api) -> Info:
@@ -375,20 +415,36 @@ def load(path: str | Path, *, threads: int = 0, max_people: int = 0) -> Pose:
     ``threads`` counts the caller; 0 is as many as there are CPUs, up to 4. ``max_people`` is the most boxes in one
     call; 0 is 16. Raises BundleError, TamperedError, MachineError (no library for this CPU, no memory) or UsageError.
     """
-    folder = Path(path).resolve()
     manifest = read_manifest(path)
     verify_files(path, manifest)
-    refusals = []
-    for file, triple in manifest.libraries:
+    library = Path(path).resolve() / choose_library(path, manifest).file
+    pose = open_library(library, manifest.symbol, manifest.skeleton, threads, max_people)
+    if pose.keypoint_names != manifest.keypoint_names:
+        pose.close()
+        raise BundleError(f"{library}: its keypoints are not those of {MANIFEST}")
+    return pose
+
+
+def choose_library(path: str | Path, manifest: Manifest) -> Library:
+    """The first library of the bundle in folder ``path``, so the most demanding, that this machine runs.
+
+    Raises MachineError where it runs none, saying what the last one needs, and BundleError.
+    """
+    for library in manifest.libraries:
         try:
-            pose = open_library(folder / file, manifest.symbol, manifest.skeleton, threads, max_people)
+            api = _load_api(Path(path).resolve() / library.file, manifest.symbol)
         except MachineError as error:
-            refusals.append(f"{file} (for {triple}): {error}")
+            reason = str(error)
             continue
-        if pose.keypoint_names != manifest.keypoint_names:
-            raise BundleError(f"{folder / file}: its keypoints are not those of {MANIFEST}")
-        return pose
-    raise MachineError(f"{path}: does not run on this {platform.machine()} machine: " + "; ".join(refusals))
+        if api.check_cpu() == _OK:
+            return library
+        reason = api.last_error(None).decode(errors="replace")
+    count, needs = len(manifest.libraries), ", ".join(library.cpu_features) or "nothing special"
+    which = (
+        f"its library {library.file}" if count == 1 else f"{library.file}, the least demanding of {count} libraries,"
+    )
+    refused = f"{path}: does not run on this {platform.machine()} machine"
+    raise MachineError(f"{refused}: {which} for {library.triple} needs {needs}: {reason}")
 
 
 def open_library(
@@ -650,17 +706,19 @@ def _check_tensors(pose: Pose, sample: Mapping[str, np.ndarray], tolerance: floa
 def describe(path: str | Path) -> str:
     """What ``--info`` prints: a line a fact."""
     with load(path) as pose:
-        info, status, threads = pose.info, read_manifest(path).verification, pose.threads
+        info, threads = pose.info, pose.threads
+    library = choose_library(path, read_manifest(path))
     lines = [
         ("name", info.name),
         ("tvmpose", info.version),
         ("target", info.target),
+        ("library", library.file),
         *(("input", f"{spec.name}  {spec.dtype}  {spec.shape}") for spec in info.inputs),
         *(("output", f"{spec.name}  {spec.dtype}  {spec.shape}") for spec in info.outputs),
         ("keypoints", " ".join(info.keypoint_names) or "none: compiled without a model card"),
         ("memory", f"arena {info.arena_bytes / 2**20:.2f} MiB, weights {info.weight_bytes / 2**20:.2f} MiB"),
         ("threads", str(threads)),
-        ("accuracy", status),
+        ("accuracy", library.verification),
     ]
     return "\n".join(f"{key:<10} {value}" for key, value in lines)
 

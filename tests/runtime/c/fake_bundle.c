@@ -1,7 +1,8 @@
 /* fake_bundle.c - a bundle's library without a network, so that bindings and the command line are tested without a
  * compiler. It reports what it was given: keypoints 0, 1, 2 are the box's corner, middle and far corner, and their
  * scores are red, green and blue of the pixel in the middle (NV12: Y, U, V), over 255.
- * FAKE_ABI, FAKE_CPU_LACKING and FAKE_NO_CARD change its character. */
+ * FAKE_ABI, FAKE_NO_CARD and FAKE_TARGET change its character; so does FAKE_NEEDS, a mask of CPU features, of which the
+ * CPU has those of the mask in the environment's FAKE_CPU. */
 #include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -9,6 +10,12 @@
 
 #include "tvmpose.h"
 
+#ifndef FAKE_NEEDS
+#define FAKE_NEEDS 0
+#endif
+#ifndef FAKE_TARGET
+#define FAKE_TARGET "host"
+#endif
 #ifndef FAKE_ABI
 #define FAKE_ABI TVMPOSE_ABI
 #endif
@@ -33,8 +40,8 @@ static const char *const step_names[] = {"all"};
 static const int64_t shape[] = {2, 3};
 static const tvmpose_tensor_info inputs[] = {{"x", shape, 2, 2, 32, 24}, {"q", shape, 2, 0, 8, 6}};
 static const tvmpose_tensor_info outputs[] = {{"twice", shape, 2, 2, 32, 24}};
-static const tvmpose_info network = {"fake", "0.0.0", "host",  NUM_KEYPOINTS, keypoint_names, 192, 256,       2,
-                                     1,      inputs,  outputs, 4096,          1024,           1,   step_names};
+static const tvmpose_info network = {"fake", "0.0.0", FAKE_TARGET, NUM_KEYPOINTS, keypoint_names, 192, 256,       2,
+                                     1,      inputs,  outputs,     4096,          1024,           1,   step_names};
 
 static const tvmpose_info *info(void) { return &network; }
 
@@ -49,11 +56,16 @@ static int set_threads(tvmpose_handle *h, int32_t threads) {
   return TVMPOSE_OK;
 }
 
-static int open_handle(const tvmpose_options *options, tvmpose_handle **handle) {
-#ifdef FAKE_CPU_LACKING
+static int check_cpu(void) {
+  const char *cpu = getenv("FAKE_CPU");
+  uint64_t needed = FAKE_NEEDS;
+  if (!(needed & ~(cpu ? strtoull(cpu, NULL, 0) : 0))) return TVMPOSE_OK;
   open_error = "this CPU lacks avx9000";
   return TVMPOSE_UNSUPPORTED_CPU;
-#endif
+}
+
+static int open_handle(const tvmpose_options *options, tvmpose_handle **handle) {
+  if (check_cpu()) return TVMPOSE_UNSUPPORTED_CPU;
   if (options && (options->threads < 0 || options->max_people < 0 || options->max_people > MOST_PEOPLE)) {
     open_error = "threads or max_people out of range";
     return TVMPOSE_INVALID_ARGUMENT;
@@ -127,7 +139,7 @@ static int profile(tvmpose_handle *h, uint64_t *nanoseconds) {
 
 const tvmpose_api *fake_tvmpose(void);
 const tvmpose_api *fake_tvmpose(void) {
-  static const tvmpose_api api = {FAKE_ABI,    sizeof api, info,  open_handle, run_image,    run_tensors,
-                                  set_threads, threads,    reset, last_error,  close_handle, profile};
+  static const tvmpose_api api = {FAKE_ABI, sizeof api, info,       open_handle,  run_image, run_tensors, set_threads,
+                                  threads,  reset,      last_error, close_handle, profile,   check_cpu};
   return &api;
 }

@@ -79,12 +79,14 @@ static void api_close(tvmpose_handle *h) {
   free_block(h);
 }
 
+static int api_check_cpu(void) { return check_cpu(the_model()->cpu_features, open_error); }
+
 static int api_open(const tvmpose_options *given, tvmpose_handle **handle) {
   const tvmpose_model *model = the_model();
   tvmpose_options options;
   if (!handle) return fail(open_error, TVMPOSE_INVALID_ARGUMENT, "handle is NULL");
   int status = read_options(given, &options);
-  if (!status) status = check_cpu(model->cpu_features, open_error);
+  if (!status) status = api_check_cpu();
   if (status) return status;
   tvmpose_handle *h = allocate_handle(model, options.max_people);
   if (!h)
@@ -154,6 +156,7 @@ static const tvmpose_api api_table = {
     .last_error = api_last_error,
     .close = api_close,
     .profile = api_profile,
+    .check_cpu = api_check_cpu,
 };
 
 /* Ends a library: `model` becomes the one the functions above serve, and NAME_tvmpose() their only way out. */

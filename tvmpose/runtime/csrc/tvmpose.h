@@ -130,6 +130,8 @@ typedef struct tvmpose_api {
   void (*close)(tvmpose_handle *); /* NULL is allowed; not while another thread is inside */
   /* From now on every run adds the time of each step to nanoseconds[info()->num_steps], the caller's; NULL stops it. */
   int (*profile)(tvmpose_handle *, uint64_t *nanoseconds);
+  /* TVMPOSE_OK, or TVMPOSE_UNSUPPORTED_CPU: then last_error(NULL) says what this CPU lacks. open() asks it first. */
+  int (*check_cpu)(void);
 } tvmpose_api;
 
 #ifdef __cplusplus
