@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import TESTS
 from tvmpose.devices.board import VirtualBoard
-from tvmpose.emulation.count import FEW, MANY, instructions, per_frame
+from tvmpose.emulation.count import instructions, more_often
 from tvmpose.emulation.plugin import COUNTS_VARIABLE, Block, Code, build_plugin, executions, read_blocks
 
 SUBS, B_NE = 0xF1000421, 0x54FFFFE1  # subs x1, x1, #1; b.ne to it: the loop of counted.c
@@ -31,7 +31,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Block]]:
     zig = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-musl", "-nostdlib", "-static"]
     subprocess.run([*zig, str(TESTS / "emulation" / "counted.c"), "-o", str(program)], check=True)
     board, found = VirtualBoard("", folder, "cortex-a72", "qemu-aarch64"), {}
-    for count in (FEW, MANY):
+    for count in (1, 3):
         command = board.command([program, *["x"] * (count - 1)], plugin=plugin)
         subprocess.run(command, check=True, env={**os.environ, COUNTS_VARIABLE: str(counts)})
         found[count] = read_blocks(counts.read_text().splitlines())
@@ -45,14 +45,14 @@ def test_plugin__known_program__every_instruction_counted(runs: dict[int, list[B
 
 def test_plugin__loop__its_code_and_how_often_it_ran(runs: dict[int, list[Block]]):
     loop = Code(little(SUBS, B_NE), 2)
-    assert executions(runs[MANY])[loop] == 1000 * MANY - 1  # the first time it is the end of the block before
-    assert all(len(block.code.code) == 4 * block.code.instructions for block in runs[MANY])
+    assert executions(runs[3])[loop] == 2999  # the first time it is the end of the block before
+    assert all(len(block.code.code) == 4 * block.code.instructions for block in runs[3])
 
 
-def test_per_frame__runs_of_few_and_many__what_a_run_takes_besides_drops_out(runs: dict[int, list[Block]]):
-    blocks = per_frame(executions(runs[FEW]), executions(runs[MANY]))
-    assert instructions(blocks) == 2000
-    assert blocks == {Code(little(SUBS, B_NE), 2): 1000}
+def test_more_often__two_arguments_more__what_a_run_takes_besides_drops_out(runs: dict[int, list[Block]]):
+    blocks = more_often(executions(runs[1]), executions(runs[3]))
+    assert instructions(blocks) == 4000
+    assert blocks == {Code(little(SUBS, B_NE), 2): 2000}
 
 
 def test_plugin__no_file_named__refuses_to_load(tmp_path: Path):

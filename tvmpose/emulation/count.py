@@ -1,6 +1,6 @@
 """Instructions of a frame, on one thread: of one runtime with one model on a virtual board.
 
-Runs of a few frames and of more differ by frames alone: what it takes to load Python, runtime and model drops out.
+Runs of one, two and three frames differ by frames alone: what it takes to load Python, runtime and model drops out.
 """
 
 import json
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,7 @@ from tvmpose.benchmark.duel import last_remark
 from tvmpose.devices.board import VirtualBoard
 from tvmpose.emulation.plugin import COUNTS_VARIABLE, Code, build_plugin, executions, read_blocks
 
-FEW, MANY = 1, 3  # frames of a run
-REPEATS = 2
+RUNS = (1, 2, 3)  # frames: what a run executes beyond the one before is a frame, which so is counted twice
 TRUSTED_SPREAD = 0.001
 RUN_SECONDS = 3600.0  # a large network's emulated frame takes half a minute
 
@@ -38,7 +38,7 @@ class Counted:
     name: str
     settings: str
     repeats: tuple[float, ...]
-    blocks: Mapping[Code, float]
+    blocks: Mapping[Code, int]
     outputs: Sequence[np.ndarray]
 
     @property
@@ -71,13 +71,12 @@ class Rig:
     def count(self, runtime: str, path: Path) -> Counted | Refused:
         """A frame of a runtime of baselines/peers.py, or of "tvmpose", with the model at ``path``."""
         try:
-            pairs = [[self._run(runtime, path, frames) for frames in (FEW, MANY)] for _ in range(REPEATS)]
+            runs = [self._run(runtime, path, frames) for frames in RUNS]
         except _Failed as failure:
             return Refused(str(failure))
-        repeats = [per_frame(few.blocks, many.blocks) for few, many in pairs]
-        totals = tuple(instructions(blocks) for blocks in repeats)
-        last = pairs[-1][-1]
-        return Counted(last.name, last.settings, totals, repeats[0], last.outputs)
+        frames = [more_often(few.blocks, more.blocks) for few, more in pairwise(runs)]
+        totals = tuple(instructions(blocks) for blocks in frames)
+        return Counted(runs[-1].name, runs[-1].settings, totals, frames[-1], runs[-1].outputs)
 
     def _run(self, runtime: str, path: Path, frames: int) -> "_Run":
         counts, outputs = self.folder / "counts.txt", self.folder / "outputs.npz"
@@ -125,9 +124,9 @@ def rig(board: VirtualBoard, cpu: str | None, inputs: Sequence[np.ndarray]) -> I
         yield Rig(board, cpu, folder, build_plugin(folder), tensors)
 
 
-def per_frame(few: Mapping[Code, int], many: Mapping[Code, int]) -> dict[Code, float]:
-    """How often each block is executed a frame, from runs of FEW and MANY; blocks of no frame are left out."""
-    differences = {code: (many.get(code, 0) - few.get(code, 0)) / (MANY - FEW) for code in {*few, *many}}
+def more_often(few: Mapping[Code, int], more: Mapping[Code, int]) -> dict[Code, int]:
+    """How many times more each block is executed in the second of two runs; those alike in both are left out."""
+    differences = {code: more.get(code, 0) - few.get(code, 0) for code in {*few, *more}}
     return {code: times for code, times in differences.items() if times}
 
 
