@@ -33,10 +33,15 @@ def compile_module(
 ) -> Library:
     """folder/libnet.so from a module as the frontends return it, or, without ``spec``, from any with one ``main``."""
     if spec is None:
-        main = module["main"]
-        count = len(main.ret_ty.fields) if hasattr(main.ret_ty, "fields") else 1
-        module, spec = with_spec(module, "tflite", [p.name for p in main.params], [f"output_{i}" for i in range(count)])
+        module, spec = named(module)
     return compile_library(module, spec, None, target, "net", folder, guard_bytes=guard_bytes, rounding=rounding)
+
+
+def named(module: tvm.IRModule) -> tuple[tvm.IRModule, ModelSpec]:
+    """Any module with one ``main`` as the frontends return it."""
+    main = module["main"]
+    count = len(main.ret_ty.fields) if hasattr(main.ret_ty, "fields") else 1
+    return with_spec(module, "tflite", [p.name for p in main.params], [f"output_{i}" for i in range(count)])
 
 
 def run_library(library: Library, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -48,9 +53,8 @@ def run_library(library: Library, inputs: Sequence[np.ndarray]) -> list[np.ndarr
 def run_emulated(
     library: Library, target: Target, spec: ModelSpec, inputs: Sequence[np.ndarray], cpu: str
 ) -> list[np.ndarray]:
-    """The same under qemu-aarch64 -cpu `cpu`, as a static program: for targets whose libc is musl."""
-    if not shutil.which("qemu-aarch64"):
-        pytest.skip("qemu-aarch64 is not installed")
+    """The same under qemu told to be `cpu`, as a static program: for targets whose libc is musl."""
+    qemu = shutil.which(f"qemu-{target.architecture}") or pytest.skip(f"qemu-{target.architecture} is not installed")
     pytest.importorskip("ziglang", reason="ziglang is not installed")
     folder = library.archive.parent
     zig = [sys.executable, "-m", "ziglang", "cc", "-target", zig_target(target), "-static", "-O1"]
@@ -58,8 +62,8 @@ def run_emulated(
     sources = [f"-I{RUNTIME_SOURCES}", str(program), str(library.archive), "-lm"]
     subprocess.run([*zig, *sources, "-o", str(folder / "run")], check=True)
     tensors = b"".join(np.ascontiguousarray(array).tobytes() for array in inputs)
-    emulator = ["qemu-aarch64", "-cpu", cpu, str(folder / "run")]
-    found = subprocess.run(emulator, input=tensors, stdout=subprocess.PIPE, check=True).stdout
+    command = [qemu, "-cpu", cpu, str(folder / "run")]
+    found = subprocess.run(command, input=tensors, stdout=subprocess.PIPE, check=True).stdout
     outputs, at = [], 0
     for output in spec.outputs:
         count = int(np.prod(output.shape))

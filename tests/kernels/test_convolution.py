@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 from tvm import relax
 
 from tests.kernels.epilogues import epilogues
-from tests.native import network, run_pipelined
+from tests.native import compile_module, named, network, run_emulated, run_pipelined
 from tvmpose.kernels.depthwise_schedule import depthwise_tile
-from tvmpose.kernels.tiling import conv2d_tile
+from tvmpose.kernels.dot_product import FUSED, MULL, SDOT, DotProduct
+from tvmpose.kernels.tiling import by_element_tile, conv2d_tile
 from tvmpose.targets import Target, host_target, load_target, needed_features
 
 Pair = tuple[int, int]
@@ -155,6 +157,56 @@ def test_conv2d_transpose__any_shape__agrees_with_float64(case: tuple[Problem, P
     assert_close(found, lambda d, w: transposed_reference(problem, d, w, found.shape[1:3]), data, weight)
 
 
+EMULATED = {
+    "cortex-a72": Target("a72", "by element", "aarch64-linux-musl", "cortex-a72", linker="none"),
+    "max": Target("a7", "16 registers", "armv7a-linux-musleabihf", "cortex-a7", linker="none"),
+}
+DENSE = [
+    Problem((12, 10), 24, 40, (1, 1)),
+    Problem((9, 8), 8, 28, (3, 3), (2, 2), (1, 1, 1, 1)),
+    Problem((16, 16), 3, 24, (3, 3), (2, 2), (0, 0, 1, 1)),
+    Problem((11, 7), 16, 13, (3, 3), (1, 1), (2, 1, 2, 1), (2, 1)),
+    Problem((16, 24), 8, 1, (3, 3), padding=(1, 1, 1, 1)),
+    Problem((10, 9), 20, 2, (3, 3), (2, 1), (1, 0, 1, 2)),
+    Problem((8, 8), 32, 32, (3, 3), padding=(1, 1, 1, 1)),
+]
+DEPTHWISE = [
+    Problem((16, 16), 24, 24, (3, 3), padding=(1, 1, 1, 1)),
+    Problem((14, 12), 16, 16, (5, 5), (2, 2), (1, 1, 2, 2)),
+    Problem((9, 7), 13, 13, (3, 3), padding=(1, 1, 1, 1)),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cpu", EMULATED)
+def test_convolutions__emulated_arm__agree_with_float64(cpu: str, tmp_path: Path):
+    kernels = [(p, (*p.kernel, p.inputs, p.outputs), "HWIO", "yxi,io->yxo") for p in DENSE]
+    kernels += [(p, (*p.kernel, p.inputs, 1), "HWOI", "yxc,c->yxc") for p in DEPTHWISE]
+    arrays = [problem.arrays(*shape) for problem, shape, _, _ in kernels]
+
+    def build(*inputs: relax.Expr) -> list[relax.Expr]:
+        return [
+            relax.op.nn.conv2d(
+                x,
+                relax.const(weight),
+                strides=problem.strides,
+                padding=problem.padding,
+                dilation=problem.dilation,
+                groups=problem.inputs if layout == "HWOI" else 1,
+                data_layout="NHWC",
+                kernel_layout=layout,
+            )
+            for x, (_, weight), (problem, _, layout, _) in zip(inputs, arrays, kernels, strict=True)
+        ]
+
+    target, (module, spec) = EMULATED[cpu], named(network(build, *(data.shape for data, _ in arrays)))
+    library = compile_module(module, target, tmp_path, spec=spec)
+    results = run_emulated(library, target, spec, [data for data, _ in arrays], cpu)
+    for found, (data, weight), (problem, _, layout, combine) in zip(results, arrays, kernels, strict=True):
+        of_kernel = weight[..., 0] if layout == "HWOI" else weight
+        assert_close(found, lambda d, w: reference(problem, d, w, combine), data, of_kernel)  # noqa: B023
+
+
 EPILOGUES = epilogues(37)
 
 
@@ -211,6 +263,16 @@ def test_conv2d_tile__whole_ones_wanted__divide_the_channels(height, width, vect
 @pytest.mark.parametrize("vectors", [5, 7, 11, 13, 17, 29])
 def test_conv2d_tile__prime_number_of_vectors__is_not_a_single_one(vectors):
     assert conv2d_tile(16, 16, vectors, 8, 16).vectors > 1
+
+
+@given(EXTENT, EXTENT, st.integers(1, 64), st.sampled_from([FUSED, SDOT, *MULL]))
+def test_by_element_tile__any_shape__accumulators_inputs_and_weights_fit_the_registers(
+    height: int, width: int, vectors: int, dot: DotProduct
+):
+    tile = by_element_tile(height, width, vectors, 4, 32, dot)
+    points = tile.rows * tile.columns
+    assert points * tile.vectors + points * dot.inputs_held + 2 <= 32
+    assert (height % tile.rows, width % tile.columns, vectors % tile.vectors) == (0, 0, 0)
 
 
 @given(EXTENT, EXTENT, st.integers(1, 7), st.integers(1, 2), LANES_AND_REGISTERS)

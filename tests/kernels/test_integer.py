@@ -10,12 +10,12 @@ from tvm.ir import Expr
 from tvm.relax.analysis import has_reshape_pattern
 
 from tvmpose.kernels.convolution import Window
-from tvmpose.kernels.dot_product import MADD, MULTIPLY_ADD, SDOT, VNNI, DotProduct
+from tvmpose.kernels.dot_product import MADD, MULL, MULTIPLY_ADD, SDOT, VNNI, DotProduct
 from tvmpose.kernels.integer import Output, pack_integer_weights, pack_transposed_integer_weights
 from tvmpose.kernels.integer_depthwise import Depthwise, integer_depthwise_kernel
 
 some = settings(max_examples=60, deadline=None)
-dots = st.sampled_from([*VNNI, *MADD, SDOT, MULTIPLY_ADD])
+dots = st.sampled_from([*VNNI, *MADD, SDOT, *MULL, MULTIPLY_ADD])
 sizes = st.integers(1, 5)
 
 
@@ -36,6 +36,17 @@ def test_pack_integer_weights__any_shape__each_lane_holds_its_neighbours(
     whole[:, :, :inputs, :outputs] = weight
     block, y, x, group, lane, k = np.indices(packed.shape)
     np.testing.assert_array_equal(packed, whole[y, x, group * dot.taken + k, block * dot.lanes + lane])
+
+
+@some
+@given(st.sampled_from(MULL), st.integers(1, 21), st.integers(1, 5), st.integers(1, 3))
+def test_arranged__pairs_of_inputs__lie_side_by_side_for_four_outputs(
+    dot: DotProduct, inputs: int, tiles: int, vectors: int
+):
+    packed = pack_integer_weights(integers(1, 1, inputs, tiles * vectors * 4).astype("int8"), dot, vectors)
+    arranged = dot.arranged(packed).reshape(*packed.shape[:4], vectors, dot.taken // 2, 4, 2)
+    *outer, vector, pair, lane, k = np.indices(arranged.shape)
+    np.testing.assert_array_equal(arranged, packed[(*outer, vector * 4 + lane, pair * 2 + k)])
 
 
 @some

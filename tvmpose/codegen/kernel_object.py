@@ -17,7 +17,7 @@ _FUNCTION_NAME = re.compile(r'@"?([\w.$]+)"?\(')
 _BODY = re.compile(r'@"?([\w.$]*__tvm_parallel_lambda[\w.$]*)"?')
 # A vector rounded to integers, for which LLVM 22 makes two instructions on 64-bit ARM where there is one.
 _ROUNDED = re.compile(
-    r"^  %(\w+) = .*call <(\d+) x i32> @llvm\.lrint\.v\d+i32\.v\d+f32\(<\d+ x float> (%\w+)\).*$", re.M
+    r"^  %([\w.]+) = .*call <(\d+) x i32> @llvm\.lrint\.v\d+i32\.v\d+f32\(<\d+ x float> (%[\w.]+)\).*$", re.M
 )
 _ROUND_TO_EVEN = "llvm.aarch64.neon.fcvtns.v4i32.v4f32"
 _WORKSPACE_REQUEST = re.compile(r"call ptr %\w+\(i32 [^,]+, i32 [^,]+, i64 (?:noundef )?(\d+), i32")
