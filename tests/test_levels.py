@@ -12,6 +12,7 @@ from tests.conftest import CSRC
 from tests.tiny import Tiny, write_tiny_quantized
 from tvmpose.cli.main import main
 from tvmpose.codegen.bundle import MANIFEST
+from tvmpose.codegen.elf import same_code
 from tvmpose.compile import Report, compile_model, resolve
 from tvmpose.runtime import load
 from tvmpose.runtime.pose import main as check_main
@@ -181,12 +182,19 @@ def test_compile__model_without_integers__no_level_for_integers_alone(
     assert re.search(r"bundle: [\d.]+ MB, 3 libraries; compiled in", lines[3])
 
 
-def test_compile__single_level__as_a_target_of_its_own(folder: Path, tiny: Tiny, tmp_path: Path):
+def test_compile__single_level__the_same_code_as_beside_others(
+    report: Report, folder: Path, quantized: Tiny, tmp_path: Path
+):
+    """What the levels share is no part of the result."""
     target = load_target(f"{folder / 'family.toml'}:v3")
-    options = resolve(str(tiny.model), card=None, target=target, output=tmp_path / "one", verify=False)
+    output, card = tmp_path / "one", str(quantized.card)
+    options = resolve(str(quantized.model), card=card, target=target, output=output, verify=False, dump=tmp_path)
     manifest = compile_model(options).manifest
-    assert [(library.file, library.target) for library in manifest.libraries] == [("libtiny.so", "family:v3")]
-    assert set(manifest.files) == {"libtiny.so", "tvmpose.h", "pose.py"}
+    assert [(library.file, library.target) for library in manifest.libraries] == [("libtinyq.so", "family:v3")]
+    assert set(manifest.files) == {"libtinyq.so", "tvmpose.h", "pose.py"}
+    alone, beside = tmp_path / "build", folder / "dump" / "build" / "v3"
+    assert (alone / "weights.bin").read_bytes() == (beside / "weights.bin").read_bytes()
+    assert same_code(alone / "kernels.o", beside / "kernels.o", ("tinyq", "tinyq_v3"))
 
 
 def test_load_header__in_the_package__is_about_sixty_lines():
