@@ -98,9 +98,15 @@ def main(given: Sequence[str] | None = None) -> int:
     data = Path(os.environ["TVMPOSE_DATA"])
 
     def measure() -> Measured:
-        found = people(data, options.images)
-        memory = peak_memory(bundle_for("raspberry-pi-4", data, SMALL_FILE, options.build / "boards-memory"))
-        return Measured([row(target, data, found, options.build / "boards") for target in options.models], memory)
+        found, model, card = people(data, options.images), data / "models" / FILE, load_card(CARD)
+        judges = {JUDGES[target] for target in options.models}
+        expected = {name: by_litert(virtual_board(name), model, card, found) for name in judges}
+        rows = []
+        for target in options.models:
+            bundle = bundle_for(target, model, options.build / "boards")
+            rows.append(row(target, bundle, found, expected[JUDGES[target]]))
+        small = bundle_for("raspberry-pi-4", data / "models" / SMALL_FILE, options.build / "boards-memory")
+        return Measured(rows, peak_memory(small))
 
     try:
         return run(Benchmark("boards", (DOCUMENT,), RESULT, measure, describe, numbers), options)
@@ -124,23 +130,21 @@ def people(data: Path, count: int) -> list[Person]:
     ]
 
 
-def bundle_for(target: str, data: Path, file: str, folder: Path) -> Path:
-    """A bundle of a model of the test data, verified on the board that is brought up first."""
+def bundle_for(target: str, model: Path, folder: Path) -> Path:
+    """A bundle that was verified on the target's board, which is brought up first."""
     virtual_board(target)
     output = folder / target
-    compile_model(resolve(str(data / "models" / file), card=None, target=load_target(target), output=output))
+    compile_model(resolve(str(model), card=None, target=load_target(target), output=output))
     return output
 
 
-def row(target: str, data: Path, found: Sequence[Person], folder: Path) -> Row:
-    """Everything about one target."""
-    board, judge = virtual_board(target), virtual_board(JUDGES[target])
-    bundle = bundle_for(target, data, FILE, folder)
-    expected = by_litert(judge, data / "models" / FILE, load_card(CARD), found)
+def row(target: str, bundle: Path, found: Sequence[Person], expected: np.ndarray) -> Row:
+    """Everything about one target; expected: see by_litert."""
+    board = virtual_board(target)
     has_python = (board.root / "usr" / "bin" / "python3").exists()
     by_c = furthest(by_example(board, bundle, found), expected)
     by_python = furthest(by_binding(board, bundle, found), expected) if has_python else None
-    return Row(target, f"{board.emulator} -cpu {board.cpu}", expected[..., 0].size, by_c, by_python, judge.name)
+    return Row(target, f"{board.emulator} -cpu {board.cpu}", expected[..., 0].size, by_c, by_python, JUDGES[target])
 
 
 def furthest(found: np.ndarray, expected: np.ndarray) -> float:

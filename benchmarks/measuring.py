@@ -20,7 +20,7 @@ from tvmpose.benchmark.timing import TRUSTED_SPREAD
 
 ROOT = Path(__file__).parents[1]
 TOO_NOISY = 6  # exit code: something about this machine, as tvmpose.errors has it
-REFERENCE_CPU, REFERENCE_SLACK = "AMD EPYC", 1.10
+REFERENCE_CPU, REFERENCE_L2, REFERENCE_SLACK = "AMD EPYC", 1 << 20, 1.10  # of Zen 4; Zen 3 has half as much L2
 
 Measured = TypeVar("Measured")
 
@@ -137,10 +137,14 @@ def flaws(model: Model, required: Sequence[str], row: Comparison, machine: Machi
     present = {peer.contestant.runtime: peer for peer in row.peers}
     yield from (f"{PEERS[peer].title} is missing" for peer in required if peer not in present)
     for peer, times in model.reference.items():
-        if peer in present and machine.cpu == REFERENCE_CPU and row.threads <= len(times):
+        if peer in present and _is_reference(machine) and row.threads <= len(times):
             known = times[row.threads - 1]
             if present[peer].timing.median_ms > REFERENCE_SLACK * known:
                 yield f"{PEERS[peer].title} took {present[peer].timing.median_ms:.1f} ms, known for {known} ms"
+
+
+def _is_reference(machine: Machine) -> bool:
+    return (machine.cpu, machine.l2_bytes) == (REFERENCE_CPU, REFERENCE_L2)
 
 
 def doubts(

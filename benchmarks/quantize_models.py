@@ -1,9 +1,13 @@
 """mobilenetv2-deconv as quantizers leave it: ONNX QDQ and QOperator, and torchao's PT2E and QAT exports.
 
-python -m benchmarks.quantize_models FOLDER [--forms qdq qoperator pt2e qat] [--photos 64]
+python -m benchmarks.quantize_models FOLDER [--forms qdq qoperator pt2e qat] [--photos 64] [--powers-of-two]
 
 Calibrated on the photos of $TVMPOSE_DATA/coco/train2017, whole, in the order of their names. Activations are int8 or
-uint8 per tensor, weights int8 per channel, for QAT per tensor.
+uint8 per tensor, weights int8 per channel, for QAT per tensor; for QOperator 7 bits of them, without which ONNX Runtime
+saturates sums where the CPU has no dot products of bytes.
+
+With scales that are powers of two, and biases that are whole numbers of the sums' units, float32 holds every product
+and every sum exactly: what a runtime computes in floats then does not depend on the order in which it adds.
 """
 
 import argparse
@@ -13,15 +17,27 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import onnxslim
 import torch
+from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import fx, nn
-from torchao.quantization.pt2e import move_exported_model_to_eval
+from torchao.quantization.pt2e import (
+    FusedMovingAvgObsFakeQuantize,
+    MinMaxObserver,
+    MovingAverageMinMaxObserver,
+    ObserverBase,
+    PerChannelMinMaxObserver,
+    move_exported_model_to_eval,
+)
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e, prepare_qat_pt2e
+from torchao.quantization.pt2e.quantizer import QuantizationSpec
 from torchao.testing.pt2e._xnnpack_quantizer import XNNPACKQuantizer, get_symmetric_quantization_config
 
 from benchmarks.convert import torch_to_onnx
@@ -66,21 +82,45 @@ class Reader(CalibrationDataReader):
         return next(self.feeds, None)
 
 
-def quantize_onnx(form: QuantFormat, inputs: list[np.ndarray], output: Path) -> None:
+def quantize_onnx(form: QuantFormat, inputs: list[np.ndarray], output: Path, powers_of_two: bool) -> None:
     """Min-max ranges, uint8 activations, int8 weights per channel."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / f"{CARD}.onnx"
         torch_to_onnx.convert(CARD, source)
-        model = onnxslim.slim(str(source))  # folds batch norm into deconvolutions, which the exporter does not
-        quantize_static(
-            model,
-            output,
-            Reader(model.graph.input[0].name, inputs),
-            quant_format=form,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-        )
+        overrides: dict[str, list[dict[str, Any]]] = {}
+        for _ in range(1 + powers_of_two):  # the second time with the scales of the first, rounded up
+            model = onnxslim.slim(str(source))  # folds batch norm into deconvolutions, which the exporter does not
+            quantize_static(
+                model,
+                output,
+                Reader(model.graph.input[0].name, inputs),
+                quant_format=form,
+                per_channel=True,
+                reduce_range=form == QuantFormat.QOperator,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                extra_options={"TensorQuantOverrides": overrides},
+            )
+            overrides = rounded_up(onnx.load(output), onnxslim.slim(str(source)))
+
+
+def rounded_up(quantized: onnx.ModelProto, model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
+    """ONNX Runtime's overrides that give each tensor but the biases the next power of two as its scale."""
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantized.graph.initializer}
+    axes = {n.input[1]: int(n.op_type == "ConvTranspose") for n in model.graph.node if n.op_type.startswith("Conv")}
+    overrides = {}
+    for name, zero_points in ((name.removesuffix("_zero_point"), array) for name, array in arrays.items()):
+        if name in arrays or f"{name}_scale" not in arrays or zero_points.dtype == np.int32:
+            continue
+        scales = arrays[f"{name}_scale"].reshape(-1)
+        powers = np.exp2(np.ceil(np.log2(scales))).astype("float32")
+        moved = np.rint(zero_points.reshape(-1) * (scales / powers)).astype(zero_points.dtype)
+        axis = {"axis": axes[name]} if name in axes else {}
+        overrides[name] = [
+            {"scale": np.array(power), "zero_point": np.array(zero), **axis}
+            for power, zero in zip(powers, moved, strict=True)
+        ]
+    return overrides
 
 
 class PerOutputChannel(XNNPACKQuantizer):
@@ -96,31 +136,71 @@ class PerOutputChannel(XNNPACKQuantizer):
         return annotated
 
 
-def quantizer(training: bool) -> XNNPACKQuantizer:
+class PowersOfTwo(ObserverBase):
+    """What to derive from, before an observer of torchao's, for scales that are the next power of two."""
+
+    def calculate_qparams(self) -> tuple[torch.Tensor, torch.Tensor]:
+        scale, zero_point = super().calculate_qparams()
+        power = torch.exp2(torch.ceil(torch.log2(scale)))
+        below = (self.quant_min - zero_point) * (scale / power)  # integers below zero
+        affine = self.qscheme in (torch.per_tensor_affine, torch.per_channel_affine)
+        return power, (self.quant_min - torch.round(below)).to(zero_point.dtype) if affine else zero_point
+
+
+def with_powers_of_two(spec: QuantizationSpec, training: bool) -> QuantizationSpec:
+    """The specification with such an observer."""
+    per_channel = spec.qscheme == torch.per_channel_symmetric
+    base = MovingAverageMinMaxObserver if training else PerChannelMinMaxObserver if per_channel else MinMaxObserver
+    observer = type(base.__name__, (PowersOfTwo, base), {})  # torchao tells by the name whether it is per channel
+    build = FusedMovingAvgObsFakeQuantize.with_args(observer=observer) if training else observer.with_args()
+    return replace(spec, observer_or_fake_quant_ctr=build)
+
+
+def quantizer(training: bool, powers_of_two: bool) -> XNNPACKQuantizer:
     """In training per tensor: where a deconvolution is fused with its batch norm, the mended axis would be lost."""
-    return PerOutputChannel().set_global(
-        get_symmetric_quantization_config(is_per_channel=not training, is_qat=training)
-    )
+    config = get_symmetric_quantization_config(is_per_channel=not training, is_qat=training)
+    if powers_of_two:
+        activation, weight = (with_powers_of_two(spec, training) for spec in (config.input_activation, config.weight))
+        config = replace(config, input_activation=activation, output_activation=activation, weight=weight)
+    return PerOutputChannel().set_global(config)
 
 
-def save_converted(prepared: fx.GraphModule, example: torch.Tensor, output: Path) -> None:
+def save_converted(prepared: fx.GraphModule, example: torch.Tensor, output: Path, powers_of_two: bool) -> None:
     """The program with its ranges as they are now."""
     move_exported_model_to_eval(prepared)
-    torch.export.save(torch.export.export(convert_pt2e(prepared), (example,)), output)
+    converted = convert_pt2e(prepared)
+    if powers_of_two:
+        round_biases(converted)
+    torch.export.save(torch.export.export(converted, (example,)), output)
 
 
-def quantize_after_training(inputs: list[np.ndarray], output: Path) -> None:
+def round_biases(module: fx.GraphModule) -> None:
+    """Each bias to the nearest whole number of the units of what it is added to."""
+    for node in module.graph.nodes:
+        if node.target in (torch.ops.aten.conv2d.default, torch.ops.aten.conv_transpose2d.input):
+            data, weight, bias = node.args[:3]
+            scales = [
+                getattr(module, a.target) if isinstance(a, fx.Node) else a for a in (data.args[1], weight.args[1])
+            ]
+            unit = torch.as_tensor(scales[0]) * torch.as_tensor(scales[1])
+            owner, _, name = bias.target.rpartition(".")
+            parameter = getattr(module.get_submodule(owner), name)
+            parameter.data = torch.round(parameter.data / unit) * unit
+
+
+def quantize_after_training(inputs: list[np.ndarray], output: Path, powers_of_two: bool) -> None:
     """PT2E: ranges from what observers see."""
     tensors = [torch.from_numpy(array) for array in inputs]
     net, _ = network_and_picture(CARD)
-    prepared = prepare_pt2e(torch.export.export(net, (tensors[0],)).module(), quantizer(training=False))
+    exported = torch.export.export(net, (tensors[0],)).module()
+    prepared = prepare_pt2e(exported, quantizer(training=False, powers_of_two=powers_of_two))
     with torch.no_grad():
         for tensor in tensors:
             prepared(tensor)
-    save_converted(prepared, tensors[0], output)
+    save_converted(prepared, tensors[0], output, powers_of_two)
 
 
-def quantize_in_training(inputs: list[np.ndarray], output: Path) -> None:
+def quantize_in_training(inputs: list[np.ndarray], output: Path, powers_of_two: bool) -> None:
     """QAT: one epoch towards the heatmaps of the float network."""
     torch.manual_seed(0)
     tensors = [torch.from_numpy(array) for array in inputs]
@@ -129,7 +209,7 @@ def quantize_in_training(inputs: list[np.ndarray], output: Path) -> None:
         if isinstance(layer, nn.BatchNorm2d):
             layer.momentum = 0.1
     exported = torch.export.export(net.train(), (tensors[0],)).module()
-    prepared = prepare_qat_pt2e(exported, quantizer(training=True))
+    prepared = prepare_qat_pt2e(exported, quantizer(training=True, powers_of_two=powers_of_two))
     optimizer = torch.optim.Adam(prepared.parameters(), QAT_RATE)
     for tensor in tensors:
         with torch.no_grad():
@@ -137,29 +217,31 @@ def quantize_in_training(inputs: list[np.ndarray], output: Path) -> None:
         optimizer.zero_grad()
         nn.functional.mse_loss(prepared(tensor), wanted).backward()
         optimizer.step()
-    save_converted(prepared, tensors[0], output)
+    save_converted(prepared, tensors[0], output, powers_of_two)
 
 
-Form = tuple[str, Callable[[list[np.ndarray], Path], None]]
+Form = tuple[str, Callable[[list[np.ndarray], Path, bool], None]]
 FORMS: dict[str, Form] = {
-    "qdq": (".onnx", lambda inputs, output: quantize_onnx(QuantFormat.QDQ, inputs, output)),
-    "qoperator": (".onnx", lambda inputs, output: quantize_onnx(QuantFormat.QOperator, inputs, output)),
+    "qdq": (".onnx", partial(quantize_onnx, QuantFormat.QDQ)),
+    "qoperator": (".onnx", partial(quantize_onnx, QuantFormat.QOperator)),
     "pt2e": (".pt2", quantize_after_training),
     "qat": (".pt2", quantize_in_training),
 }
 
 
-def quantize(folder: Path, forms: Iterable[str], photos: Path, count: int = PHOTOS) -> dict[str, Path]:
+def quantize(
+    folder: Path, forms: Iterable[str], photos: Path, count: int = PHOTOS, powers_of_two: bool = False
+) -> dict[str, Path]:
     """Write the forms into ``folder``; the files by form."""
     inputs = calibration_inputs(load_card(CARD), photos, count)
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
     for form in forms:
         suffix, build = FORMS[form]
-        files[form] = folder / f"{CARD}-{form}{suffix}"
+        files[form] = folder / f"{CARD}-{form}{'-powers-of-two' * powers_of_two}{suffix}"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the quantizers' own, about their next versions
-            build(inputs, files[form])
+            build(inputs, files[form], powers_of_two)
     return files
 
 
@@ -168,11 +250,13 @@ def main() -> int:
     parser.add_argument("folder", type=Path, metavar="FOLDER")
     parser.add_argument("--forms", nargs="+", choices=list(FORMS), default=list(FORMS))
     parser.add_argument("--photos", type=int, default=PHOTOS, help="how many to calibrate on (default: %(default)s)")
+    parser.add_argument("--powers-of-two", action="store_true", help="scales that leave nothing to the order of sums")
     arguments = parser.parse_args()
     if "TVMPOSE_DATA" not in os.environ:
         parser.error("TVMPOSE_DATA is not set")
     photos = Path(os.environ["TVMPOSE_DATA"]) / "coco" / "train2017"
-    for file in quantize(arguments.folder, arguments.forms, photos, arguments.photos).values():
+    made = quantize(arguments.folder, arguments.forms, photos, arguments.photos, arguments.powers_of_two)
+    for file in made.values():
         print(file)
     return 0
 

@@ -1,13 +1,19 @@
-"""Relax modules for tests: made in a line, run as a native library of ours or in TVM's virtual machine."""
+"""Relax modules for tests: made in a line, run as a native library of ours, here or on an emulated machine, or in TVM's
+virtual machine."""
 
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tvm
 from tvm import relax
 
 from tvmpose.codegen.library import Library, compile_library
+from tvmpose.codegen.toolchain import RUNTIME_SOURCES, zig_target
 from tvmpose.frontend.module_spec import with_spec
 from tvmpose.kernels.requantize import Rounding
 from tvmpose.modelspec import ModelSpec
@@ -37,6 +43,30 @@ def run_library(library: Library, inputs: Sequence[np.ndarray]) -> list[np.ndarr
     """One call of the network with tensors, on two threads."""
     with open_library(library.path, "net", threads=2) as network:
         return [output.copy() for output in network.run_tensors(inputs)]
+
+
+def run_emulated(
+    library: Library, target: Target, spec: ModelSpec, inputs: Sequence[np.ndarray], cpu: str
+) -> list[np.ndarray]:
+    """The same under qemu-aarch64 -cpu `cpu`, as a static program: for targets whose libc is musl."""
+    if not shutil.which("qemu-aarch64"):
+        pytest.skip("qemu-aarch64 is not installed")
+    pytest.importorskip("ziglang", reason="ziglang is not installed")
+    folder = library.archive.parent
+    zig = [sys.executable, "-m", "ziglang", "cc", "-target", zig_target(target), "-static", "-O1"]
+    program = Path(__file__).parent / "runtime" / "c" / "run_tensors.c"
+    sources = [f"-I{RUNTIME_SOURCES}", str(program), str(library.archive), "-lm"]
+    subprocess.run([*zig, *sources, "-o", str(folder / "run")], check=True)
+    tensors = b"".join(np.ascontiguousarray(array).tobytes() for array in inputs)
+    emulator = ["qemu-aarch64", "-cpu", cpu, str(folder / "run")]
+    found = subprocess.run(emulator, input=tensors, stdout=subprocess.PIPE, check=True).stdout
+    outputs, at = [], 0
+    for output in spec.outputs:
+        count = int(np.prod(output.shape))
+        outputs.append(np.frombuffer(found, output.dtype, count, at).reshape(output.shape))
+        at += outputs[-1].nbytes
+    assert at == len(found)
+    return outputs
 
 
 def run_pipelined(

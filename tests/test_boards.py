@@ -4,8 +4,10 @@ Few people here; `python -m benchmarks.boards` takes more.
 """
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import boards
@@ -29,15 +31,25 @@ def on(name: str, virtual: Virtual, compiled: Compile, file: str = boards.FILE) 
     return board, made
 
 
+@pytest.fixture(scope="module")
+def litert(virtual: Virtual, data: Path) -> Callable[[str], np.ndarray]:
+    """What LiteRT finds on a board; once for all that it judges."""
+
+    @cache
+    def keypoints(judge: str) -> np.ndarray:
+        model, card = data / "models" / boards.FILE, load_card(boards.CARD)
+        return boards.by_litert(virtual(judge), model, card, boards.people(data, 2))
+
+    return keypoints
+
+
 @pytest.mark.parametrize("target", boards.JUDGES)
 def test_compile__board__c_example_and_binding_find_what_litert_finds_there(
-    virtual: Virtual, compiled: Compile, data: Path, target: str
+    virtual: Virtual, compiled: Compile, litert: Callable[[str], np.ndarray], data: Path, target: str
 ):
     board, made = on(target, virtual, compiled)
     assert made.report.findings.max_px < 0.05
-    found = boards.people(data, 2)
-    model, card = data / "models" / boards.FILE, load_card(boards.CARD)
-    expected = boards.by_litert(virtual(boards.JUDGES[target]), model, card, found)
+    found, expected = boards.people(data, 2), litert(boards.JUDGES[target])
     assert expected.shape == (2, 33, 3)
     assert boards.furthest(boards.by_example(board, made.bundle, found), expected) <= boards.LARGEST_PX
     if target in WITH_PYTHON:

@@ -108,7 +108,7 @@ def test_compile__rounding_that_there_is_not__the_names_that_there_are(
     quantized: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
     assert main([*quantized.arguments(tmp_path / "bundle"), "--rounding", "nearest"]) == 3
-    assert capfd.readouterr().err == "tvmpose: error: --rounding nearest: there are reference, xnnpack, ort\n"
+    assert capfd.readouterr().err == "tvmpose: error: --rounding nearest: there are reference, xnnpack, ort, torch\n"
 
 
 def test_compile__decoder_of_a_custom_operator__named_with_what_to_use_instead(

@@ -13,6 +13,7 @@ from tvmpose.codegen.levels import compile_levels
 from tvmpose.codegen.library import Library, Progress, Work, finish_library
 from tvmpose.codegen.names import Names
 from tvmpose.codegen.toolchain import toolchain_for
+from tvmpose.compact import Compact
 from tvmpose.devices.machine import Machine, board_of, where_verified
 from tvmpose.errors import InputError, ModelError, SetupError, VerifyError
 from tvmpose.extras import require
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from tvmpose.modelspec import ModelSpec
 
 # By source format: the arithmetic of its runtime, as it is set up by default.
-DEFAULT_ROUNDING = {"tflite": "xnnpack", "onnx": "ort", "torch": "ort"}
+DEFAULT_ROUNDING = {"tflite": "xnnpack", "onnx": "ort", "torch": "torch"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,17 @@ class Options:
     keypoints: tuple[int, ...] | None = None
     rounding: "Rounding | None" = None  # of a quantized model; None: its format's default
     quantization: Request | None = None  # of a float model
+    weights: Compact | None = None  # what those of float convolutions are rounded to
+    accept_loss: bool = False  # of accuracy, by either of these
+
+    @property
+    def precision(self) -> str:
+        """For the manifest."""
+        return "int8" if self.quantization else self.weights.value if self.weights else "source"
+
+    @property
+    def is_lossy(self) -> bool:
+        return self.precision != "source"
 
 
 @dataclass(frozen=True)
@@ -143,6 +155,8 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
     progress("import", f"{options.source.format}, {len(spec.inputs)} in, {len(spec.outputs)} out{quantized}")
     if options.card:
         check_card(spec, options.card)
+    if options.weights and rounding:
+        raise InputError(f"--precision {options.precision}: {options.source.path} computes in integers")
     done = None
     if options.quantization:
         source = sha256_of(options.source.path)
@@ -156,7 +170,8 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
         progress("prune", f"{len(spec.outputs)} of {len(whole.outputs)} outputs" + _kept(options.card))
     with tempfile.TemporaryDirectory(prefix="tvmpose-") as temporary:
         directory = options.dump / "build" if options.dump else Path(temporary)
-        work = Work(spec, options.card, progress, options.dump, options.guard_bytes, rounding)
+        weights = Compact.FLOAT16 if done else options.weights
+        work = Work(spec, options.card, progress, options.dump, options.guard_bytes, rounding, weights)
         begun = begin_pipeline(module, work.after_phase)
         libraries = compile_levels(begun, options.target, options.name, directory, work)
         verifications, sample = [bundle.Verification("not verified")] * len(libraries), None
@@ -282,9 +297,9 @@ def _verify(
     from tvmpose.divergence import first_divergence
 
     findings = gate.compare(pose, judge, options.card, spec.inputs[0], pictures, steps)
-    if options.quantization:
-        if not options.quantization.accept_loss:
-            gate.require_accuracy(findings, options.card)
+    if options.is_lossy:
+        if not options.accept_loss:
+            gate.require_accuracy(findings, options.card, options.precision)
         return findings
 
     def diverging() -> Iterator[str]:
@@ -333,6 +348,7 @@ def _write(
         keypoints=bundle.Keypoints(card.keypoints.keypoints, card.keypoints.edges) if card else None,
         tools=libraries[0].tools,
         rounding=rounding and rounding.value,
+        precision=options.precision,
         quantized=quantized,
     )
     contents: dict[str, bundle.Content] = {library.path.name: library.path for library in libraries}

@@ -232,8 +232,8 @@ def require_agreement(findings: Findings, card: "Card | None", diverging: "Itera
         )
 
 
-def require_accuracy(findings: Findings, card: "Card | None") -> None:
-    """The same for a model that we have quantized, against its float source; its outputs may differ as bytes do.
+def require_accuracy(findings: Findings, card: "Card | None", precision: str) -> None:
+    """The same for a model whose precision we have lowered, against its source; its outputs may differ as bytes do.
 
     Raises VerifyError.
     """
@@ -250,9 +250,9 @@ def require_accuracy(findings: Findings, card: "Card | None") -> None:
             f"half of its keypoints differ by {median:.2f} input pixels (limit {LOSSY_MEDIAN_PX:g}), "
             f"OKS {similarity:.3f} (limit {LOSSY_SIMILARITY:g})"
         )
+    helps = "a smaller --budget or another --recipe" if precision == "int8" else "another --precision"
     raise VerifyError(
-        f"quantizing costs too much against {findings.judge}: {what}; a smaller --budget or another --recipe helps, "
-        "--accept-accuracy-loss keeps it"
+        f"{precision} costs too much against {findings.judge}: {what}; {helps} helps, --accept-accuracy-loss keeps it"
     )
 
 

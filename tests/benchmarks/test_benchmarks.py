@@ -3,13 +3,16 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks import deployment, measuring, report, startup
+from benchmarks import boards, deployment, measuring, report, smallest, startup
 from tests.conftest import FakeBundle
 from tvmpose.benchmark import machine
+from tvmpose.pose.skeletons import skeleton
 
 ROOT = Path(__file__).parents[2]
 MARKED = "before\n<!-- speed: begin -->\nold\n<!-- speed: end -->\nafter\n"
@@ -42,7 +45,26 @@ def test_replace_between_marks__without_both_in_order__leaves_the_file(tmp_path:
 def test_documents__that_the_benchmarks_write__have_the_marks() -> None:
     for document in deployment.DOCUMENTS:
         assert document.read_text().count("<!-- deployment: begin -->\n") == 1
-    assert startup.DOCUMENT.read_text().count("<!-- startup: begin -->\n") == 1
+    for name, module in (("startup", startup), ("boards", boards), ("smallest", smallest)):
+        assert module.DOCUMENT.read_text().count(f"<!-- {name}: begin -->\n") == 1
+
+
+def test_share_close__joints_where_they_are_annotated_and_elsewhere__all_and_none(data: Path) -> None:
+    coco = data / "coco"
+    table = json.loads((coco / "person_keypoints_val2017_dev100.json").read_text())
+    truth = {tuple(person["bbox"]): np.reshape(person["keypoints"], (-1, 3)) for person in table["annotations"]}
+    names = skeleton("coco17").keypoints
+
+    def annotated(picture: np.ndarray, box: Sequence[float]) -> dict[str, np.ndarray]:
+        return dict(zip(names, truth[tuple(box)], strict=True))
+
+    share, joints = smallest.share_close(annotated, coco)
+    assert share == 1 and joints == 2168
+
+    def half_a_box_off(picture: np.ndarray, box: Sequence[float]) -> dict[str, np.ndarray]:
+        return {name: joint + max(box[2:]) / 2 for name, joint in annotated(picture, box).items()}
+
+    assert smallest.share_close(half_a_box_off, coco) == (0, joints)
 
 
 @linux
@@ -122,4 +144,5 @@ def test_list__names__every_benchmark_of_the_folder() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--list"], cwd=ROOT, check=True, capture_output=True, text=True
     )
-    assert set(done.stdout.split()) == {"arm", "boards", "deployment", "fp32", "int8", "quantized_accuracy", "startup"}
+    folder = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "def main(" in path.read_text()}
+    assert set(done.stdout.split()) == folder - {"__main__", "quantize_models"}

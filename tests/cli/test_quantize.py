@@ -73,5 +73,5 @@ def test_compile__ranges_far_too_small__refused_unless_accepted(
     file.write_text(json.dumps(table))
     arguments = [*tiny.arguments(tmp_path / "bundle"), "--quantization", str(file)]
     assert main(arguments) == 5
-    assert "quantizing costs too much" in capsys.readouterr().err and not (tmp_path / "bundle").exists()
+    assert "int8 costs too much" in capsys.readouterr().err and not (tmp_path / "bundle").exists()
     assert main([*arguments, "--accept-accuracy-loss"]) == 0

@@ -64,7 +64,7 @@ def test_board_pose__picture_that_is_refused__the_library_s_words(fake_library: 
 def test_open_on_board__cpu_that_lacks_something__its_words(fake_library: FakeLibrary, target: Target):
     library = fake_library("FAKE_NEEDS=1")
     opened = open_on_board(BOARD, target, library, "fake", SPEC, KEYPOINTS)
-    with pytest.raises(VerifyError, match=r"this CPU lacks avx9000 \(status 6\)"), opened:
+    with pytest.raises(VerifyError, match=r"this CPU lacks avx9000 \(status 6\); --no-verify"), opened:
         pass
 
 

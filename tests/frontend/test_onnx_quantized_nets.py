@@ -7,9 +7,8 @@ import onnx
 import pytest
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
-from benchmarks import quantize_models
 from tests.frontend.quantized_onnx import judge, parse
-from tests.frontend.virtual_machine import assert_qdq_form, calls, operators, run
+from tests.frontend.virtual_machine import assert_qdq_form, operators, run
 from tvmpose.frontend.onnx import load
 
 
@@ -52,7 +51,9 @@ def float_net(path: Path) -> Path:
 def test_load__net_quantized_by_onnxruntime__agrees_and_each_weight_is_integer(tmp_path, form, per_channel):
     source, path = float_net(tmp_path / "float.onnx"), tmp_path / "model.onnx"
     types = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
-    quantize_static(source, path, Reader(), quant_format=form, per_channel=per_channel, **types)
+    # with all 8 bits of weights, QLinearConv saturates its sums on CPUs without dot products of bytes
+    whole = {"per_channel": per_channel, "reduce_range": form == QuantFormat.QOperator}
+    quantize_static(source, path, Reader(), quant_format=form, **whole, **types)
     module, _ = load(path)
     assert operators(module).count("nn.conv2d") == 2  # no value is computed twice
     if form == QuantFormat.QDQ:  # as QOperator, the deconvolution stays float
@@ -72,42 +73,3 @@ def test_load__net_with_dynamic_quantization__agrees(tmp_path):
     data = np.random.default_rng(9).standard_normal((1, 4, 12, 10), dtype="float32")
     for ours, theirs in zip(run(module, data), judge(path, data), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=0.01 * np.abs(theirs).max())
-
-
-def fed_layer_by_layer(model: onnx.ModelProto, tensors: dict[str, np.ndarray]) -> onnx.ModelProto:
-    """The model with each of these tensors as an output, and read from an input of its own.
-
-    So a step of difference stays where it was made: a net with random weights makes dozens of one.
-    """
-    for node in model.graph.node:
-        node.input[:] = [f"{name}/fed" if name in tensors else name for name in node.input]
-    for name, array in tensors.items():
-        kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
-        model.graph.input.append(onnx.helper.make_tensor_value_info(f"{name}/fed", *kind))
-        model.graph.output.append(onnx.helper.make_tensor_value_info(name, *kind))
-    return model
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("form", ["qdq", "qoperator"])
-def test_load__mobilenetv2_deconv__every_layer_is_within_a_step_on_what_onnxruntime_feeds_it(tmp_path, data, form):
-    path = quantize_models.quantize(tmp_path, [form], data / "coco" / "train2017", 4)[form]
-    model = onnx.load(path)
-    kinds = ("QuantizeLinear", "QLinearConv", "QLinearAdd")
-    integers = [node.output[0] for node in model.graph.node if node.op_type in kinds]
-    assert len(integers) > 60
-    picture = np.random.default_rng(0).standard_normal((1, 3, 256, 192), dtype="float32")
-    model.graph.output.extend(map(onnx.helper.make_empty_tensor_value_info, integers))
-    onnx.save(model, tmp_path / "all.onnx")
-    theirs = judge(tmp_path / "all.onnx", picture)[-len(integers) :]
-    fed = fed_layer_by_layer(onnx.load(path), dict(zip(integers, theirs, strict=True)))
-    onnx.save(fed, tmp_path / "fed.onnx")
-    module, _ = load(tmp_path / "fed.onnx")
-    convolutions = [call for call in calls(module).values() if call.op.name.startswith("relax.nn.conv2d")]
-    assert len(convolutions) == 55
-    if form == "qdq":
-        assert_qdq_form(module)
-    for name, ours, expected in zip(integers, run(module, picture, *theirs)[-len(integers) :], theirs, strict=True):
-        difference = np.abs(ours.astype("int32") - expected.astype("int32"))
-        assert difference.max() <= 1, name
-        assert (difference > 0).mean() < 1e-3, name

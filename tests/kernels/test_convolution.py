@@ -87,12 +87,30 @@ def assert_close(found: np.ndarray, compute: Callable[..., np.ndarray], data: np
 @settings(max_examples=40, deadline=None)
 @given(problem=problems(), target=st.sampled_from(TARGETS))
 def test_conv2d__any_shape__agrees_with_float64(problem: Problem, target: Target):
+    assert_conv2d_agrees(problem, target)
+
+
+def assert_conv2d_agrees(problem: Problem, target: Target) -> None:
     data, weight = problem.arrays(*problem.kernel, problem.inputs, problem.outputs)
     attributes = {"strides": problem.strides, "padding": problem.padding, "dilation": problem.dilation}
     layouts = {"data_layout": "NHWC", "kernel_layout": "HWIO"}
     module = network(lambda x: relax.op.nn.conv2d(x, relax.const(weight), **attributes, **layouts), data.shape)
     (found,) = run_pipelined(module, target, data)
     assert_close(found, lambda d, w: reference(problem, d, w, "yxi,io->yxo"), data, weight)
+
+
+SHAPES = {
+    "tiles of three vectors and one of two": Problem((4, 8), 5, 88, (1, 1), (1, 1), (0,) * 4),
+    "a last vector of four lanes": Problem((4, 8), 5, 84, (1, 1), (1, 1), (0,) * 4),
+    "one output of whole vectors": Problem((9, 16), 16, 1, (3, 3), (1, 1), (1,) * 4),
+    "two outputs of half a vector": Problem((9, 13), 4, 2, (3, 2), (2, 2), (1, 0, 2, 1)),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_conv2d__shape_with_loops_of_its_own__agrees_with_float64(target: Target, name: str):
+    assert_conv2d_agrees(SHAPES[name], target)
 
 
 @settings(max_examples=40, deadline=None)
@@ -180,16 +198,28 @@ def test_conv2d_tile__any_shape__accumulators_weights_and_an_input_fit_the_regis
     lanes, registers = unit
     tile = conv2d_tile(height, width, vectors, lanes, registers)
     assert tile.rows * tile.columns * tile.vectors + tile.vectors + 1 <= registers
-    assert (height % tile.rows, width % tile.columns, vectors % tile.vectors) == (0, 0, 0)
+    assert (height % tile.rows, width % tile.columns) == (0, 0)
+    assert 1 <= tile.vectors <= vectors
     assert tile.lanes == lanes
 
 
+@given(EXTENT, EXTENT, st.integers(1, 64), LANES_AND_REGISTERS)
+def test_conv2d_tile__whole_ones_wanted__divide_the_channels(height, width, vectors, unit):
+    assert vectors % conv2d_tile(height, width, vectors, *unit, whole=True).vectors == 0
+
+
+@pytest.mark.parametrize("vectors", [5, 7, 11, 13, 17, 29])
+def test_conv2d_tile__prime_number_of_vectors__is_not_a_single_one(vectors):
+    assert conv2d_tile(16, 16, vectors, 8, 16).vectors > 1
+
+
 @given(EXTENT, EXTENT, st.integers(1, 7), st.integers(1, 2), LANES_AND_REGISTERS)
-def test_depthwise_tile__any_shape__accumulators_and_a_row_of_inputs_fit_the_registers(
+def test_depthwise_tile__any_shape__accumulators_fit_the_registers_and_a_row_of_inputs_or_eight_columns(
     height, width, kernel, stride, unit
 ):
     lanes, registers = unit
     tile = depthwise_tile(height, width, lanes, registers, kernel, stride)
-    assert tile.rows * tile.columns + (tile.columns - 1) * stride + kernel <= registers
+    fits = tile.rows * tile.columns + (tile.columns - 1) * stride + kernel <= registers
+    assert fits or (tile.rows == 1 and tile.columns <= 8)
     assert (height % tile.rows, width % tile.columns) == (0, 0)
     assert (tile.vectors, tile.lanes) == (1, lanes)

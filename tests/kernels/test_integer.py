@@ -1,13 +1,18 @@
 """Weights in the order in which integer kernels read them, each looked up where the kernel will."""
 
 import numpy as np
+import pytest
+import tvm
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tvm import tirx
+from tvm.ir import Expr
+from tvm.relax.analysis import has_reshape_pattern
 
 from tvmpose.kernels.convolution import Window
 from tvmpose.kernels.dot_product import MADD, MULTIPLY_ADD, SDOT, VNNI, DotProduct
 from tvmpose.kernels.integer import Output, pack_integer_weights, pack_transposed_integer_weights
-from tvmpose.kernels.integer_depthwise import Depthwise
+from tvmpose.kernels.integer_depthwise import Depthwise, integer_depthwise_kernel
 
 some = settings(max_examples=60, deadline=None)
 dots = st.sampled_from([*VNNI, *MADD, SDOT, MULTIPLY_ADD])
@@ -66,7 +71,7 @@ def test_depthwise_tables__any_line__hold_the_channel_that_its_lane_computes(
     limit = 255 if wide else 127
     weight = integers(*kernel, channels, low=-limit, high=limit)
     bias, scale = integers(channels, low=-9999, high=9999), np.linspace(0.1, 0.9, channels)
-    ordered, biases, scales = what.tables(weight, bias, scale, dot.lanes)
+    ordered, biases, scales = what.tables(weight, bias, [scale.astype("float32")], dot.lanes)
     starts = what.starts(dot.lanes)
     assert min(starts) >= 0 and max(starts) + dot.lanes <= line
     summed = ordered.astype("int64").sum(1)  # of the terms
@@ -80,3 +85,55 @@ def test_depthwise_tables__any_line__hold_the_channel_that_its_lane_computes(
     assert not ordered.reshape(*ordered.shape[:3], -1, 4, dot.lanes, 4)[
         :, :, :, -1, :, :, (kernel[1] - 1) % 4 + 1 :
     ].any()
+
+
+class Plain(DotProduct):
+    """What a dot product of bytes computes, in arithmetic that every CPU has."""
+
+    def multiplied(self, sums: Expr, data: Expr, weights: Expr) -> Expr:
+        for k in range(4):
+            sums = sums + self._byte(data, k, self.data == "int8") * self._byte(weights, k, True)
+        return sums
+
+    def _byte(self, vector: Expr, k: int, signed: bool) -> Expr:
+        bits = lambda n: tirx.Broadcast(tirx.const(n, "int32"), self.lanes)  # noqa: E731
+        words = tirx.reinterpret(f"int32x{self.lanes}", vector)
+        return (words << bits(24 - 8 * k)) >> bits(24) if signed else (words >> bits(8 * k)) & bits(255)
+
+
+@pytest.mark.parametrize("has_rest", [False, True])
+@pytest.mark.parametrize("data", ["uint8", "int8"])
+@pytest.mark.parametrize(("channels", "columns", "stride"), [(60, 3, 1), (24, 3, 1), (128, 5, 1), (72, 3, 2)])
+def test_integer_depthwise_kernel__lines_and_pixels__are_numpy_s(
+    channels: int, columns: int, stride: int, data: str, has_rest: bool
+):
+    dot, random = Plain("plain", 8, 4, data), np.random.default_rng(1)
+    padding = (1, columns // 2, 1, columns // 2)
+    window, output = Window((stride, stride), padding, (1, 1)), Output(data, 3, *_limits(data))
+    what = Depthwise((9, 11), channels, (3, columns), window, 5, output)
+    assert what.by_pixels(8) == (channels != 24)
+    x = random.integers(*_limits(data), (1, 9, 11, channels), endpoint=True).astype(data)
+    weight, bias = random.integers(-128, 128, (3, columns, channels)), random.integers(-9999, 9999, channels)
+    scales = [random.uniform(1e-4, 1e-2, channels).astype("float32"), random.uniform(-0.5, 0.5, channels)]
+    scales = [table.astype("float32") for table in scales[: 1 + has_rest]]
+    tables = what.tables(weight, bias, scales, 8)
+    kernel = integer_depthwise_kernel(what, dot, 1, has_rest)
+    result = tvm.runtime.tensor(np.zeros((1, *what.output_size, channels), data))
+    arguments = map(tvm.runtime.tensor, [x, *tables])
+    tvm.compile(kernel, tvm.target.Target("llvm"))["main"](*arguments, result)
+    padded = np.pad(x[0].astype("int64"), ((1, 1), (columns // 2,) * 2, (0, 0)), constant_values=5)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, columns), (0, 1))[::stride, ::stride]
+    sums = np.einsum("hwcyx,yxc->hwc", windows, weight) + bias
+    numbers = sums.astype("float64") * scales[0] + (scales[1] if has_rest else 0)
+    expected = np.clip(np.rint(numbers.astype("float32")) + 3, *_limits(data))
+    np.testing.assert_array_equal(result.numpy()[0], expected)
+
+
+def test_integer_depthwise_kernel__tvm_s_search_for_reshapes__does_not_crash():
+    window = Window((1, 1), (1, 1, 1, 1), (1, 1))
+    what = Depthwise((8, 8), 16, (3, 3), window, 0, Output("int8", 0, -128, 127))
+    assert not has_reshape_pattern(integer_depthwise_kernel(what, SDOT, 1, False))
+
+
+def _limits(dtype: str) -> tuple[int, int]:
+    return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)

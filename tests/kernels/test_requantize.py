@@ -13,6 +13,7 @@ from tests.integer_judge import multiplied, quantized_multiplier, requantized
 from tvmpose.kernels.integer import Output
 from tvmpose.kernels.requantize import Requantize, Rounding, fixed_point, quantize_value
 from tvmpose.qdq import per_tensor
+from tvmpose.targets import host_target
 
 few = settings(max_examples=20, deadline=None)
 scales = st.floats(2.0**-12, 3.0, width=32)
@@ -22,7 +23,7 @@ def computed(build: Callable[..., te.Tensor], *arrays: np.ndarray) -> np.ndarray
     """What a TE definition makes of arrays, compiled for this machine."""
     inputs = [te.placeholder(a.shape, a.dtype.name, f"x{i}") for i, a in enumerate(arrays)]
     result = build(*inputs)
-    kernel = tvm.compile(te.create_prim_func([*inputs, result]), tvm.target.Target("llvm"))
+    kernel = tvm.compile(te.create_prim_func([*inputs, result]), host_target().llvm())
     values = tvm.runtime.tensor(np.zeros(tuple(int(n) for n in result.shape), str(result.dtype)))
     kernel["main"](*map(tvm.runtime.tensor, arrays), values)
     return values.numpy()

@@ -2,7 +2,7 @@
 
 import warnings
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -20,7 +20,7 @@ from tests.frontend.test_tflite_quantized import TABLES, Input, written
 from tests.frontend.tflite_builder import TFLiteBuilder
 from tests.frontend.tflite_cases import add_case
 from tests.integer_judge import requantized
-from tests.native import compile_module, network, run_library, run_pipelined
+from tests.native import compile_module, network, run_emulated, run_library, run_pipelined
 from tvmpose.baselines.litert import KERNELS
 from tvmpose.codegen.kernel_object import compile_kernels
 from tvmpose.frontend.tflite import load
@@ -46,9 +46,17 @@ FOREIGN = {
 }
 
 
+EMULATED = {  # by the CPU that qemu is told to be
+    "cortex-a72": Target("a72", "smull", "aarch64-linux-musl", "cortex-a72", linker="none"),
+    "cortex-a76": Target("a76", "sdot", "aarch64-linux-musl", "cortex-a76", linker="none"),
+    "max": Target("x3", "i8mm", "aarch64-linux-musl", "cortex-x3", ("-sve", "-sve2"), linker="none"),
+}
+Outcomes = dict[str, list[tuple[np.ndarray, np.ndarray]]]
+
+
 @cache
-def outcomes(dtype: str, rounding: Rounding) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
-    """Of each operator of the table (ours, LiteRT's); all in one library."""
+def outcomes(dtype: str, rounding: Rounding, cpu: str | None = None) -> Outcomes:
+    """Of each operator of the table (ours, LiteRT's); all in one library, of this machine or for an emulated CPU."""
     builder, uses = TFLiteBuilder(), [(name, use) for name, table in TABLES[dtype].items() for use in table]
     for name, use in uses:
         add_case(builder, name, use)
@@ -56,7 +64,9 @@ def outcomes(dtype: str, rounding: Rounding) -> dict[str, list[tuple[np.ndarray,
     folder = Path(mkdtemp())
     path = written(folder, builder)
     module, spec = load(path)
-    ours = run_library(compile_module(module, host_target(), folder, spec=spec, rounding=rounding), inputs)
+    target = EMULATED[cpu] if cpu else host_target()
+    library = compile_module(module, target, folder, spec=spec, rounding=rounding)
+    ours = run_emulated(library, target, spec, inputs, cpu) if cpu else run_library(library, inputs)
     judge = Interpreter(str(path), experimental_op_resolver_type=KERNELS[RESOLVERS[rounding]], num_threads=1)
     judge.allocate_tensors()
     for detail, array in zip(judge.get_input_details(), inputs, strict=True):
@@ -72,8 +82,22 @@ def outcomes(dtype: str, rounding: Rounding) -> dict[str, list[tuple[np.ndarray,
 @pytest.mark.parametrize("rounding", RESOLVERS, ids=lambda rounding: rounding.value)
 @pytest.mark.parametrize(("dtype", "name"), [(dtype, name) for dtype, table in TABLES.items() for name in table])
 def test_operator__random_integers__is_litert_s(dtype: str, name: str, rounding: Rounding):
+    assert_litert_s(name, dtype, rounding, outcomes(dtype, rounding)[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rounding", RESOLVERS, ids=lambda rounding: rounding.value)
+@pytest.mark.parametrize("cpu", EMULATED)
+@pytest.mark.parametrize("dtype", TABLES)
+def test_operators__emulated_arm__are_litert_s(dtype: str, cpu: str, rounding: Rounding):
+    """Transposed convolutions whose weights have zero points among them, which widen even where there is sdot."""
+    for name, pairs in outcomes(dtype, rounding, cpu).items():
+        assert_litert_s(name, dtype, rounding, pairs)
+
+
+def assert_litert_s(name: str, dtype: str, rounding: Rounding, pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
     in_float = name == "RESIZE_BILINEAR" and dtype == "uint8" and rounding is Rounding.REFERENCE
-    for ours, theirs in outcomes(dtype, rounding)[name]:
+    for ours, theirs in pairs:
         difference = np.abs(ours.astype("float64") - theirs.astype("float64"))
         if name == "DIV":  # LiteRT makes the largest integer of quotients far below a step
             assert np.mean(difference <= 1) > 0.97
@@ -81,7 +105,7 @@ def test_operator__random_integers__is_litert_s(dtype: str, name: str, rounding:
             # LiteRT's reference kernel for dense layers of int8 rounds once, all its others twice
             assert difference.max() <= 1
         else:
-            np.testing.assert_array_equal(ours, theirs)
+            np.testing.assert_array_equal(ours, theirs, err_msg=name)
 
 
 @dataclass(frozen=True)
@@ -221,6 +245,31 @@ def test_convolution__any_shape_and_zero_points__is_numpy_s(target: Target, prob
     numbers = quantized(problem)
     (found,) = run_pipelined(convolution(problem, numbers), target, numbers.data, rounding=rounding)
     np.testing.assert_array_equal(found, expected(problem, numbers, rounding))
+
+
+@pytest.mark.parametrize("rounding", [Rounding.ORT, Rounding.TORCH], ids=lambda rounding: rounding.value)
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_convolution__bias_in_float__is_not_rounded_before_the_sum_is(depthwise: bool, rounding: Rounding):
+    problem = Problem((9, 8), *(24, 24), (3, 3), (1, 1), (1,) * 4, (1, 1), depthwise, "int8", (3, 0, -5), False, 1)
+    numbers = replace(quantized(problem), bias=np.zeros(24, "int32"))
+    bias = np.random.default_rng(2).uniform(-3, 3, 24).astype("float32")
+
+    def build(x: relax.Expr) -> relax.Expr:
+        value = relax.op.nn.conv2d(
+            dequantize(x, numbers.of_data),
+            dequantize(relax.const(numbers.weight), numbers.of_weight),
+            padding=(1, 1, 1, 1),
+            groups=24 if depthwise else 1,
+            data_layout="NHWC",
+            kernel_layout="HWOI" if depthwise else "HWIO",
+        )
+        return quantize(relax.op.add(value, relax.const(bias.reshape(1, 1, 1, 24))), numbers.of_result)
+
+    module = normalized(network(build, numbers.data.shape, dtype="int8"))
+    (found,) = run_pipelined(module, host_target(), numbers.data, rounding=rounding)
+    unit = np.float64(numbers.of_data.scale) * numbers.of_weight.scale.astype("float64")
+    exact = (sums(problem, numbers) * unit + bias) / np.float64(numbers.of_result.scale)
+    np.testing.assert_array_equal(found, np.clip(np.rint(exact) - 5, -128, 127))
 
 
 @pytest.mark.parametrize("depthwise", [False, True])

@@ -20,7 +20,7 @@ ADAPTERS = {
 # (source format, name of a tvmpose.kernels.requantize.Rounding): how its runtime is set up to compute in just that.
 ARITHMETIC: dict[tuple[str, str], dict[str, Any]] = {
     ("tflite", "reference"): {"kernels": "reference"},
-    **{("onnx", rounding): {"optimizations": False} for rounding in ("reference", "xnnpack", "ort")},
+    **{("onnx", rounding): {"optimizations": False} for rounding in ("reference", "xnnpack", "ort", "torch")},
 }
 
 

@@ -40,18 +40,21 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument(
         "--rounding",
         metavar="NAME",
-        help="whose arithmetic a quantized model is computed in: reference, xnnpack or ort (default: xnnpack for a "
-        ".tflite, ort for the others)",
+        help="whose arithmetic a quantized model is computed in: reference, xnnpack, ort or torch (default: xnnpack "
+        "for a .tflite, ort for an .onnx, torch for a .pt2)",
     )
     parser.add_argument(
-        "--precision", choices=["int8"], help="quantize a float model: needs --calibrate (default: as the model has it)"
+        "--precision",
+        choices=["int8", "float16", "bfloat16"],
+        help="of a float model; int8: quantize it, needs --calibrate; float16, bfloat16: store convolutions' weights "
+        "so and compute in float32 (default: as the model has it)",
     )
     parser.add_argument(
         "--quantization", type=Path, metavar="FILE", help="or as `tvmpose quantize` chose for this very model"
     )
     add_calibration(parser, required=False)
     parser.add_argument(
-        "--accept-accuracy-loss", action="store_true", help="write the bundle however far quantizing moves keypoints"
+        "--accept-accuracy-loss", action="store_true", help="write the bundle however far --precision moves keypoints"
     )
     parser.add_argument("--samples", type=Path, metavar="DIR", help="photos to verify with (default: the sample photo)")
     parser.add_argument(
@@ -89,19 +92,20 @@ def _quantization(args: argparse.Namespace, has_card: bool) -> "Request | None":
     if args.quantization and args.precision:
         raise InputError("--quantization FILE has been calibrated: without --precision and --calibrate")
     if args.quantization:
-        return Request(choices=args.quantization, accept_loss=args.accept_accuracy_loss)
-    if not args.precision:
+        return Request(choices=args.quantization)
+    if args.precision != "int8":
         if args.calibrate or args.boxes or args.recipe or args.budget:
             raise InputError("--calibrate and its like quantize a model: add --precision int8")
         return None
     if not args.calibrate:
         raise InputError("--precision int8: needs pictures to calibrate on: --calibrate DIR")
     calibration = calibration_of(args.calibrate, args.boxes, args.recipe, args.budget, has_card)
-    return Request(calibration=calibration, accept_loss=args.accept_accuracy_loss)
+    return Request(calibration=calibration)
 
 
 def run(args: argparse.Namespace) -> int:
     """Compile; the last line says where the bundle lies."""
+    from tvmpose.compact import Compact
     from tvmpose.compile import compile_model, resolve
     from tvmpose.extras import require
     from tvmpose.frontend.source import FORMATS, Source
@@ -124,7 +128,12 @@ def run(args: argparse.Namespace) -> int:
         keypoints=args.keypoints,
         rounding=args.rounding,
     )
-    options = replace(options, quantization=_quantization(args, options.card is not None))
+    options = replace(
+        options,
+        quantization=_quantization(args, options.card is not None),
+        weights=Compact(args.precision) if args.precision in ("float16", "bfloat16") else None,
+        accept_loss=args.accept_accuracy_loss,
+    )
     target = options.target
     cpus = (" ".join([variant.cpu, *variant.attributes]) for variant in target.variants)
     rows = {
@@ -138,7 +147,9 @@ def run(args: argparse.Namespace) -> int:
     if options.card and options.keypoints is not None:
         kept.append(f"keypoints {', '.join(options.card.keypoints.subset(options.keypoints).keypoints)}")
     if options.quantization:
-        rows["int8"] = f"as {args.quantization}" if args.quantization else f"calibrated on {args.calibrate}"
+        rows[options.precision] = f"as {args.quantization}" if args.quantization else f"calibrated on {args.calibrate}"
+    elif options.weights:
+        rows[options.precision] = "weights of convolutions, arithmetic in float32"
     if kept:
         rows["keep"] = "; ".join(kept)
     for key, value in rows.items():

@@ -1,6 +1,7 @@
 """``tvmpose devices``: machines to run bundles on. So far the virtual ones, which are emulated here."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--run needs a program: --run python3, or the path of a file compiled for the board")
     if not args.up and args.program is None:
         return _show(args.name)
-    board = virtual_board(args.name, print if args.up else lambda line: None)
+    # What a program prints is its own: what precedes it goes to standard error.
+    board = virtual_board(args.name, lambda line: print(line, file=sys.stdout if args.up else sys.stderr, flush=True))
     return _run(board, args.program) if args.program else _describe(board)
 
 

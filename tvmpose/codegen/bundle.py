@@ -133,6 +133,7 @@ class Manifest:
     keypoints: Keypoints | None
     tools: Mapping[str, str]  # what built it: name and version
     rounding: str | None = None  # of a quantized model: a Rounding's name
+    precision: str = "source"  # as the model has it; else what we made of it: int8, or float16 or bfloat16 weights
     quantized: Quantized | None = None  # by us, from a float model
     check: Check = Check()
     created: str = ""  # UTC, ISO 8601

@@ -51,7 +51,7 @@ def library_source(plan: Plan, facts: LibraryFacts, pixels: PixelSteps | None) -
         f'#define TVMPOSE_NAME {symbol}\n#include "model.h"\n#include "runtime.c"',
         _kernels(plan, symbol, pixels),
         _tensors(plan),
-        _half_weights(plan),
+        _compact_weights(plan),
         _calls(plan, symbol),
         _interface(plan, pixels),
         _model(plan, facts, pixels),
@@ -78,14 +78,15 @@ def _tensors(plan: Plan) -> str:
     return "\n".join([*shapes, "", "static const tvmpose_tensor tensors[] = {", *rows, "};"])
 
 
-def _half_weights(plan: Plan) -> str:
-    if not plan.half_weights:
+def _compact_weights(plan: Plan) -> str:
+    if not plan.compact_weights:
         return ""
     rows = []
-    for half in plan.half_weights:
-        storage = plan.storages[plan.tensors[half.tensor].storage or 0]
-        rows.append(f"    {{{half.weight_offset}, {storage.offset}, {half.count}}}, /* {half.tensor} */")
-    return "\n".join(["static const tvmpose_half_weights half_weights[] = {", *rows, "};"])
+    for weights in plan.compact_weights:
+        storage = plan.storages[plan.tensors[weights.tensor].storage or 0]
+        values = f"{weights.weight_offset}, {storage.offset}, {weights.count}, TVMPOSE_AS_{weights.form.name}"
+        rows.append(f"    {{{values}}}, /* {weights.tensor} */")
+    return "\n".join(["static const tvmpose_compact_weights compact_weights[] = {", *rows, "};"])
 
 
 def _tensor_info(index: int, tensor: Tensor) -> str:
@@ -146,8 +147,8 @@ def _model(plan: Plan, facts: LibraryFacts, pixels: PixelSteps | None) -> str:
         "weights": f"{facts.names.symbol}_weights",
         "tensors": "tensors",
         "num_tensors": len(plan.tensors),
-        "half_weights": "half_weights" if plan.half_weights else "NULL",
-        "num_half_weights": len(plan.half_weights),
+        "compact_weights": "compact_weights" if plan.compact_weights else "NULL",
+        "num_compact_weights": len(plan.compact_weights),
         "inputs": "input_indices",
         "outputs": "output_indices",
         "calls": "calls",

@@ -15,6 +15,11 @@ _BACKEND = re.compile(r"@(__TVMBackend\w+|TVMFFI\w+)")
 _BACKEND_POINTER = re.compile(r"^@(__TVMBackend\w+) = .*$", re.MULTILINE)
 _FUNCTION_NAME = re.compile(r'@"?([\w.$]+)"?\(')
 _BODY = re.compile(r'@"?([\w.$]*__tvm_parallel_lambda[\w.$]*)"?')
+# A vector rounded to integers, for which LLVM 22 makes two instructions on 64-bit ARM where there is one.
+_ROUNDED = re.compile(
+    r"^  %(\w+) = .*call <(\d+) x i32> @llvm\.lrint\.v\d+i32\.v\d+f32\(<\d+ x float> (%\w+)\).*$", re.M
+)
+_ROUND_TO_EVEN = "llvm.aarch64.neon.fcvtns.v4i32.v4f32"
 _WORKSPACE_REQUEST = re.compile(r"call ptr %\w+\(i32 [^,]+, i32 [^,]+, i64 (?:noundef )?(\d+), i32")
 
 
@@ -29,9 +34,14 @@ def compile_kernels(kernels: dict[str, PrimFunc], name: str, target: Target, out
     The kernels' own argument checks are left out: every argument comes from tables of ours.
     """
     functions = {f"{name}_{key}": kernel.with_attr("global_symbol", f"{name}_{key}") for key, kernel in kernels.items()}
-    with tvm.transform.PassContext(opt_level=3, config={"tirx.disable_assert": True}):
+    triple = str(target.attrs.get("mtriple", ""))
+    # it would let wide vectors share the accumulators' memory, which LLVM then keeps in registers as badly as those
+    config = {"tirx.disable_assert": True, "tirx.disable_storage_rewrite": triple.startswith(("aarch64", "arm"))}
+    with tvm.transform.PassContext(opt_level=3, config=config):
         module = tvm.tirx.build(IRModule(functions), target=target)
     source = rename_backend(module.inspect_source("ll"), name)
+    if triple.startswith("aarch64"):
+        source = round_by_fcvtns(source)
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "kernels.ll"
         path.write_text(source)
@@ -45,6 +55,38 @@ def rename_backend(llvm_ir: str, name: str) -> str:
     llvm_ir = _BACKEND.sub(rf"@{name}_\1", llvm_ir)
     llvm_ir = llvm_ir.replace("define dllexport ", "define hidden ")
     return llvm_ir.replace("define weak dso_local ", "define internal ")  # its fp16 helpers, one set for each object
+
+
+def round_by_fcvtns(llvm_ir: str) -> str:
+    """Vectors of 4, 8 or 16 floats rounded by the instruction for it, four at a time."""
+
+    def vector(start: int, count: int) -> str:
+        return f"<{count} x i32> <{', '.join(f'i32 {start + n}' for n in range(count))}>"
+
+    def rounded(match: re.Match) -> str:
+        name, lanes, value = match[1], int(match[2]), match[3]
+        if lanes not in (4, 8, 16):
+            return match[0]
+        floats, lines, parts = f"<{lanes} x float>", [], []
+        for start in range(0, lanes, 4):
+            part = f"%round.{name}.{start}"
+            lines += [
+                f"  {part}.f = shufflevector {floats} {value}, {floats} poison, {vector(start, 4)}",
+                f"  {part} = call <4 x i32> @{_ROUND_TO_EVEN}(<4 x float> {part}.f)",
+            ]
+            parts.append(part)
+        width = 4
+        while width < lanes:
+            half, width = f"<{width} x i32>", 2 * width
+            joined = [f"{left}.{width}" for left in parts[::2]]
+            for whole, left, right in zip(joined, parts[::2], parts[1::2], strict=True):
+                lines.append(f"  {whole} = shufflevector {half} {left}, {half} {right}, {vector(0, width)}")
+            parts = joined
+        lines[-1] = lines[-1].replace(f"{parts[0]} =", f"%{name} =")
+        return "\n".join(lines)
+
+    changed, count = _ROUNDED.subn(rounded, llvm_ir)
+    return changed + f"\ndeclare <4 x i32> @{_ROUND_TO_EVEN}(<4 x float>)\n" if count else llvm_ir
 
 
 def workspace_bytes(llvm_ir: str) -> int:

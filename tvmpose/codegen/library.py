@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tvmpose.cards.card import Card
     from tvmpose.codegen.plan import Plan
+    from tvmpose.compact import Compact
     from tvmpose.kernels.requantize import Rounding
     from tvmpose.modelspec import ModelSpec
 
@@ -45,7 +46,8 @@ class Work:
     """What compiling takes besides a module and a target.
 
     dump: write the IR after each phase there. guard_bytes: see tvmpose_model.guard_bytes in model.h.
-    rounding: of a quantized model; None is the pipeline's default.
+    rounding: of a quantized model; None is the pipeline's default. weights: what those of float convolutions are made
+    of.
     """
 
     spec: "ModelSpec"
@@ -54,6 +56,7 @@ class Work:
     dump: Path | None = None
     guard_bytes: int = 0
     rounding: "Rounding | None" = None
+    weights: "Compact | None" = None
 
     def after_phase(self, phase: str, module: "IRModule") -> None:
         """For the pipeline: reports what came of a phase, and dumps it."""
@@ -79,11 +82,12 @@ def compile_library(
     dump: Path | None = None,
     guard_bytes: int = 0,
     rounding: "Rounding | None" = None,
+    weights: "Compact | None" = None,
 ) -> Library:
     """Compile into DIRECTORY/libNAME.so; the generated sources stay beside it. For the options see Work."""
     from tvmpose.passes.pipeline import begin_pipeline
 
-    work = Work(spec, card, progress, dump, guard_bytes, rounding)
+    work = Work(spec, card, progress, dump, guard_bytes, rounding, weights)
     return finish_library(begin_pipeline(module, work.after_phase), target, Names(name), directory, work)
 
 
@@ -99,7 +103,7 @@ def finish_library(module: "IRModule", target: Target, names: Names, directory: 
     from tvmpose.passes.pipeline import finish_pipeline
 
     toolchain, progress, spec, card = toolchain_for(target), work.progress, work.spec, work.card
-    module = finish_pipeline(module, target.llvm(), work.after_phase, work.rounding or Rounding.XNNPACK)
+    module = finish_pipeline(module, target.llvm(), work.after_phase, work.rounding or Rounding.XNNPACK, work.weights)
     plan = plan_module(module)
     plan.rename(plan.inputs, [tensor.name for tensor in spec.inputs])
     plan.rename(plan.outputs, [tensor.name for tensor in spec.outputs])

@@ -8,9 +8,11 @@ import tvm
 from tvm import relax
 from tvm.ir import IRModule, Op
 
+from tvmpose.compact import Compact, compacted
+
 ALIGNMENT = 64  # what TVM's kernels assume of every data pointer
 _FOREVER = 1 << 30  # later than any call
-_SMALLEST_HALF = 64  # elements: below, expanding is not worth its entry
+_SMALLEST_COMPACT = 64  # elements: below, expanding is not worth its entry
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,13 @@ class Storage:
 
 
 @dataclass(frozen=True)
-class HalfWeights:
-    """Weights that are exact in float16: stored as such, expanded into a storage of the arena when a handle opens."""
+class CompactWeights:
+    """float32 weights that are exact in a smaller format, expanded into a storage of the arena when a handle opens."""
 
     tensor: int
     weight_offset: int
     count: int
+    form: Compact
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Plan:
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
     weights: bytearray = field(default_factory=bytearray)
-    half_weights: list[HalfWeights] = field(default_factory=list)
+    compact_weights: list[CompactWeights] = field(default_factory=list)
     arena_bytes: int = 0
 
     def add_tensor(self, name: str, shape: tuple[int, ...], dtype: str, first: int, last: int) -> int:
@@ -83,17 +86,17 @@ class Plan:
         return self.add_tensor(name, shape, dtype, -1, _FOREVER)
 
     def add_weights(self, name: str, array: np.ndarray) -> int:
-        """A constant, in half the space where float16 holds every value of it exactly."""
-        with np.errstate(over="ignore"):  # what overflows is not equal, and stays as it is
-            half = array.astype("float16") if array.dtype == np.float32 else array
-        is_half = half.dtype != array.dtype and array.size >= _SMALLEST_HALF and np.array_equal(half, array)
+        """A constant, in less space where a smaller format holds every value of it exactly."""
+        compact = compacted(array) if array.dtype == np.float32 and array.size >= _SMALLEST_COMPACT else None
         self.weights.extend(bytes(-len(self.weights) % ALIGNMENT))
         offset = len(self.weights)
-        self.weights.extend((half if is_half else array).tobytes())
-        if is_half:
+        if compact:
+            form, stored = compact
+            self.weights.extend(stored.tobytes())
             index = self.add_permanent(name, array.shape, str(array.dtype))
-            self.half_weights.append(HalfWeights(index, offset, array.size))
+            self.compact_weights.append(CompactWeights(index, offset, array.size, form))
             return index
+        self.weights.extend(array.tobytes())
         self.tensors.append(Tensor(name, array.shape, str(array.dtype), None, weight_offset=offset))
         return len(self.tensors) - 1
 

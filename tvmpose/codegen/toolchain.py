@@ -175,7 +175,8 @@ def build_program(source: Path, path: Path, toolchain: Toolchain, arguments: tup
 
     arguments: more flags, and the libraries it links with. Raises SetupError where that fails.
     """
-    dynamic = ("-dynamic",) if toolchain.target.libc == "musl" else ()  # zig's default is static there
+    static_by_default = toolchain.target.libc == "musl" and "ziglang" in toolchain.cc
+    dynamic = ("-dynamic",) if static_by_default else ()
     flags = ("-std=c11", "-O2", "-Wall", "-Wextra", "-pthread", f"-I{RUNTIME_SOURCES}")
     _run((*toolchain.cc, *flags, str(source), "-o", str(path), *arguments, "-lm", "-ldl", *dynamic), path.parent)
 

@@ -83,7 +83,8 @@ class BoardPose:
     def _check_status(self) -> None:
         if status := int(self._array((), "<u4")):
             text = self._array((int(self._array((), "<u4")),), "uint8").tobytes().decode(errors="replace")
-            raise VerifyError(f"the library does not run on the virtual {self._name}: {text} (status {status})")
+            where = f"the library does not run on the virtual {self._name}"
+            raise VerifyError(f"{where}: {text} (status {status}); --no-verify to keep it")
 
     def _array(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         assert self._process.stdout

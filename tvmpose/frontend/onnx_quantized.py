@@ -38,7 +38,6 @@ class QOperator:
 
 
 QOPERATORS = {
-    "QLinearAdd": QOperator("Add", (0, 3), 6),
     "QLinearMul": QOperator("Mul", (0, 3), 6),
     "QLinearMatMul": QOperator("MatMul", (0, 3), 6, axes=(-2, -1)),
     "QLinearConv": QOperator("Conv", (0, 3), 6, bias=8),
@@ -64,6 +63,8 @@ def expand_quantized(model: onnx.ModelProto) -> None:
 
 def expansion(node: NodeProto, ranks: dict[str, int]) -> list[NodeProto]:
     """The nodes in place of one; itself where it is no operator on integers. ``ranks``: the initializers'."""
+    if node.op_type == "QLinearAdd":
+        return sum_nodes(node)
     if node.op_type in QOPERATORS:
         return float_nodes(node, QOPERATORS[node.op_type])
     return convolution_nodes(node, ranks) if node.op_type == "ConvInteger" else [node]
@@ -93,6 +94,24 @@ def float_nodes(node: NodeProto, kind: QOperator) -> list[NodeProto]:
     result = parts.add(kind.name, operands, **attributes)
     quantize = [result, node.input[kind.result], zero_point]
     return [*parts.nodes, helper.make_node("QuantizeLinear", quantize, node.output, name_of(node))]
+
+
+def sum_nodes(node: NodeProto) -> list[NodeProto]:
+    """QLinearAdd in its own order: in units of its result, whose zero point is added before the sum is rounded.
+
+    An odd one turns ties to the other side (MlasQLinearAdd of onnxruntime/core/mlas/lib/qladd.cpp).
+    """
+    parts = Parts(node)
+    result_scale, zero_point = node.input[6], parts.optional(7)
+    if not zero_point:
+        raise ModelError(f"ONNX operator QLinearAdd at {name_of(node)}: its result has no zero point")
+    operands = []
+    for data, scale, zero in (node.input[0:3], node.input[3:6]):
+        ratio = parts.add("Div", [scale, result_scale])
+        operands.append(parts.add("DequantizeLinear", [data, ratio, zero]))
+    total = parts.add("Add", [parts.add("Add", operands), parts.add("Cast", [zero_point], to=TensorProto.FLOAT)])
+    units = [parts.constant(np.float32(1)), parts.add("Sub", [zero_point, zero_point])]
+    return [*parts.nodes, helper.make_node("QuantizeLinear", [total, *units], node.output, name_of(node))]
 
 
 def convolution_nodes(node: NodeProto, ranks: dict[str, int]) -> list[NodeProto]:

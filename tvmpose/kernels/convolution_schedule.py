@@ -1,5 +1,7 @@
 """Loops of the float convolutions: register tiles as in tiling.py, broadcast inputs times vectors of weights inside."""
 
+from math import prod
+
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 
@@ -9,7 +11,9 @@ from tvmpose.kernels.tiling import (
     conv2d_tile,
     divisors,
     extent,
+    float_tile,
     inline_epilogue,
+    load_inputs_by_vectors,
     output_shape,
     share_between_threads,
     tile_loops,
@@ -19,20 +23,26 @@ from tvmpose.kernels.tiling import (
 
 
 def schedule_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
-    lanes = int(schedule.get(conv).reads[1].source.shape[-1])
-    _, height, width, channels = output_shape(schedule, conv)
-    tile = conv2d_tile(height, width, channels // lanes, lanes, isa.registers)
-    _schedule_tiles(schedule, conv, tile)
+    _, height, width, _ = output_shape(schedule, conv)
+    _schedule_tiles(schedule, conv, _tile(schedule, conv, (height, width), isa), isa)
 
 
 def schedule_conv2d_transpose(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
-    lanes = int(schedule.get(conv).reads[1].source.shape[-1])
-    _, rows, columns, sy, sx, channels = output_shape(schedule, conv)
-    tile = conv2d_tile(rows, columns, channels // lanes, lanes, isa.registers)
-    _schedule_tiles(schedule, conv, tile, phases=(sy, sx))
+    _, rows, columns, sy, sx, _ = output_shape(schedule, conv)
+    _schedule_tiles(schedule, conv, _tile(schedule, conv, (rows, columns), isa), isa, phases=(sy, sx))
 
 
-def _schedule_tiles(schedule: Schedule, conv: SBlockRV, tile: RegisterTile, phases: tuple[int, int] = (1, 1)) -> None:
+def _tile(schedule: Schedule, conv: SBlockRV, size: tuple[int, int], isa: VectorISA) -> RegisterTile:
+    *_, inputs, lanes = (int(n) for n in schedule.get(conv).reads[1].source.shape)
+    channels = output_shape(schedule, conv)[-1]
+    if isa.by_element:
+        return float_tile(size, channels, inputs, isa)
+    return conv2d_tile(*size, channels // lanes, lanes, isa.registers)
+
+
+def _schedule_tiles(
+    schedule: Schedule, conv: SBlockRV, tile: RegisterTile, isa: VectorISA, phases: tuple[int, int] = (1, 1)
+) -> None:
     kernel_rows = int(schedule.get(conv).reads[1].source.shape[-4])  # of the weights (..., kh, kw, inputs, lanes)
     output, conv = inline_epilogue(schedule, conv)
     loops = tile_loops(schedule, output, conv, tile, kernel_rows, 3, phases)
@@ -40,6 +50,10 @@ def _schedule_tiles(schedule: Schedule, conv: SBlockRV, tile: RegisterTile, phas
     schedule.reorder(*loops.phases, *loops.reduction, *loops.tile)
     vectorize_tile(schedule, unrolled, lane)
     share_between_threads(schedule, conv, loops)
+    if isa.by_element and not load_inputs_by_vectors(schedule, conv, loops.reduction[-1], loops.tile):
+        for loop in loops.reduction[1:]:  # few inputs: LLVM would unroll them too, and not as well
+            if prod(extent(schedule, other) for other in loops.reduction[1:]) <= 16:
+                schedule.unroll(loop)
     schedule.decompose_reduction(conv, loops.reduction[0])
 
 

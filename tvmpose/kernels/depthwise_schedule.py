@@ -8,7 +8,7 @@ most tiles touch a border, and guards cost more than the copy.
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from tvmpose.kernels.guard_padding import guard_padding, is_zero_padding
+from tvmpose.kernels.guard_padding import copy_rows, guard_padding, is_zero_padding
 from tvmpose.kernels.isa import VectorISA
 from tvmpose.kernels.tiling import (
     MANY_TASKS,
@@ -22,11 +22,18 @@ from tvmpose.kernels.tiling import (
 )
 
 _ACCUMULATORS = 8  # enough to hide the latency of multiply-adds; more drive the weights out of the registers
-_GUARDED_TAPS = 5
+_GUARDED_TAPS = 7
+_LINE = 16  # floats in a cache line
 
 
-def depthwise_tile(height: int, width: int, lanes: int, registers: int, kernel: int, stride: int) -> RegisterTile:
-    """Of the largest tiles whose accumulators fit beside a row of inputs, the one that loads least."""
+def depthwise_tile(
+    height: int, width: int, lanes: int, registers: int, kernel: int, stride: int, most: int = _ACCUMULATORS
+) -> RegisterTile:
+    """Of the largest tiles whose accumulators fit beside a row of inputs and of weights, the one that loads least.
+
+    Where a row fits beside too few accumulators, it is read from the cache again and again: then long rows are best.
+    most: accumulators of a tile.
+    """
 
     def registers_used(rows: int, columns: int) -> int:
         return rows * columns + (columns - 1) * stride + kernel
@@ -38,9 +45,12 @@ def depthwise_tile(height: int, width: int, lanes: int, registers: int, kernel: 
         (rows, columns)
         for rows in divisors(height, 2)
         for columns in divisors(width, 8)
-        if rows * columns <= _ACCUMULATORS and registers_used(rows, columns) <= registers
+        if rows * columns <= most and registers_used(rows, columns) <= registers
     ]
     rows, columns = max(candidates, key=lambda tile: (tile[0] * tile[1], -inputs(*tile)), default=(1, 1))
+    long = max(divisors(width, most))
+    if stride == 1 and rows * columns < long:
+        rows, columns = 1, long
     return RegisterTile(rows, columns, 1, lanes)
 
 
@@ -49,23 +59,30 @@ def schedule_depthwise_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA
     _, height, width, channels = output_shape(schedule, conv)
     padded, weight = (tuple(int(n) for n in read.source.shape) for read in schedule.get(conv).reads)
     stride = max(1, (padded[2] - weight[1]) // max(1, width - 1))
-    lanes = max(divisors(channels, isa.lanes))
-    tile = depthwise_tile(height, width, lanes, isa.registers, weight[1], stride)
+    sums_long = str(schedule.get(conv).reads[1].source.dtype) == "int16"
+    lanes = max(divisors(channels, 8 if sums_long else isa.lanes))
+    most = 6 if sums_long else _ACCUMULATORS  # of two registers each
+    tile = depthwise_tile(height, width, lanes, isa.registers, weight[1], stride, most)
     output, conv = inline_epilogue(schedule, conv)
     whole = output_shape(schedule, output)[3] == channels
     padding = schedule.get_producers(conv)
     guarded = whole and max(weight[:2]) <= _GUARDED_TAPS and all(is_zero_padding(schedule, pad) for pad in padding)
+    guarded = guarded and not (isa.by_element and padding)
     for pad in padding if guarded else ():
         schedule.compute_inline(pad)
     n, y, x, c = schedule.get_loops(output)
-    per_band = 1 if guarded else tiles_per_band(height // tile.rows, tile.rows, weight[0] - 1)
+    halo = (weight[0] - 1) * (4 if isa.by_element else 1)  # rows that are copied in order are worth sharing
+    per_band = 1 if guarded else tiles_per_band(height // tile.rows, tile.rows, halo)
     band, band_row, row = schedule.split(y, [None, per_band, tile.rows])
     x_outer, column = schedule.split(x, [None, tile.columns])
-    c_outer, vector, lane = schedule.split(c, [None, 1, lanes])
-    schedule.reorder(n, band, c_outer, band_row, x_outer, row, column, vector, lane)
-    schedule.compute_at(conv, x_outer, preserve_unit_loops=True)
+    c_outer, vector, lane = schedule.split(c, [None, _vectors_of_lines(channels // lanes, lanes), lanes])
+    if guarded:
+        schedule.reorder(n, band, band_row, x_outer, c_outer, vector, row, column, lane)
+    else:
+        schedule.reorder(n, band, c_outer, band_row, x_outer, vector, row, column, lane)
+    schedule.compute_at(conv, vector, preserve_unit_loops=True)
     schedule.set_scope(conv, 0, "local")
-    vectorize_tile(schedule, [row, column, vector], lane)
+    vectorize_tile(schedule, [row, column], lane)
     conv_row, conv_column, conv_channel, ry, rx = schedule.get_loops(conv)[-5:]
     conv_vector, conv_lane = schedule.split(conv_channel, [1, lanes])
     schedule.reorder(ry, conv_row, rx, conv_column, conv_vector, conv_lane)
@@ -73,12 +90,26 @@ def schedule_depthwise_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA
     if not whole and extent(schedule, c_outer) > 1:  # only the last vector of channels tests its lanes
         schedule.annotate(c_outer, "pragma_loop_partition_hint", True)
     copies = padding and not guarded
-    schedule.parallel(
-        _copy_padding(schedule, padding, n, band, c_outer, whole) if copies else schedule.fuse(n, band, c_outer)
-    )
+    if copies and isa.by_element:
+        parallel = schedule.fuse(n, band)
+        for pad in padding:
+            copy_rows(schedule, pad, parallel)
+    elif copies:
+        parallel = _copy_padding(schedule, padding, n, band, c_outer, whole)
+    elif guarded:  # few rows are shared in parts
+        parallel = schedule.fuse(n, band, band_row, *[x_outer] * (height // tile.rows < MANY_TASKS))
+    else:
+        parallel = schedule.fuse(n, band, c_outer)
+    schedule.parallel(parallel)
     schedule.decompose_reduction(conv, ry)
     if guarded and padding:
         guard_padding(schedule, conv)
+
+
+def _vectors_of_lines(vectors: int, lanes: int) -> int:
+    """How many vectors of a pixel's channels come one after the other: whole cache lines, each read but once."""
+    needed = -(-_LINE // lanes)
+    return next((n for n in divisors(vectors, 4 * needed) if n >= needed), 1)
 
 
 def _copy_padding(

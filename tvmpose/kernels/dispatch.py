@@ -6,12 +6,14 @@ from tvm.tirx import PrimFunc
 from tvmpose.kernels import convolution_schedule, depthwise_schedule, generic, integer_schedule, winograd_schedule
 from tvmpose.kernels.convolution import TEMPLATE
 from tvmpose.kernels.cost import is_written_out
+from tvmpose.kernels.few_outputs import schedule_folded_conv2d
 from tvmpose.kernels.isa import VectorISA
 
 _TEMPLATES = {
     "conv2d": convolution_schedule.schedule_conv2d,
     "conv2d_transpose": convolution_schedule.schedule_conv2d_transpose,
     "depthwise_conv2d": depthwise_schedule.schedule_depthwise_conv2d,
+    "folded_conv2d": schedule_folded_conv2d,
     "integer_conv2d": integer_schedule.schedule_integer_conv2d,
     "integer_conv2d_transpose": integer_schedule.schedule_integer_conv2d_transpose,
     "planar_conv2d": convolution_schedule.schedule_planar_conv2d,
@@ -32,4 +34,17 @@ def schedule_kernel(function: PrimFunc, isa: VectorISA) -> PrimFunc:
             break
     else:
         generic.schedule_generic(schedule, isa)
+    if isa.tiles_on_stack:
+        _to_stack(schedule)
     return schedule.mod["main"]
+
+
+def _to_stack(schedule: Schedule) -> None:
+    """Tiles of registers become variables of the kernel's own, which LLVM keeps in registers for certain.
+
+    TVM 0.27 asks the runtime for a buffer of scope "local", as for a large one, and puts small "global" ones on the
+    stack. Where a tile is stored under a condition, only those are promoted.
+    """
+    for block in schedule.get_child_blocks(schedule.get_sblock("root")):
+        if any(region.source.scope() == "local" for region in schedule.get(block).writes):
+            schedule.set_scope(block, 0, "global")

@@ -5,41 +5,83 @@ own. Where an instruction set has nothing for bytes, inputs are widened to 16 bi
 when they are loaded.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 from tvm import tirx
 from tvm.ir import Expr
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
+from tvmpose.kernels.load_pairs import LOAD_PAIRS, load_pairs
+
 
 @dataclass(frozen=True)
 class DotProduct:
-    """taken: integers of each side in a lane; data: the dtype it takes; llvm: the LLVM intrinsic, "" for plain IR."""
+    """taken: integers of each side in a lane; data: the dtype it takes; llvm: the LLVM intrinsic, "" for plain IR.
+
+    pairwise: two products of bytes are summed in 16 bits and then, with their neighbours', in 32; `llvm` is that second
+    sum. multiply, broadcast: its instructions, and those that bring its input into every lane.
+    """
 
     name: str
     lanes: int
     taken: int
     data: str
     llvm: str = ""
+    pairwise: bool = False
+    multiply: int = 1
+    broadcast: int = 0
 
     @property
     def widens(self) -> bool:
         """Whether it takes 16-bit integers: then zero points are subtracted before, and weights may have 9 bits."""
         return self.data == "int16"
 
+    @property
+    def inputs_held(self) -> int:
+        """Registers that hold what it takes of one point."""
+        return {8: 4, 4: 3}[self.taken] if self.pairwise else 1
+
+    @property
+    def imported(self) -> str:
+        """LLVM IR that its intrinsic calls."""
+        return LOAD_PAIRS if self.pairwise and self.taken == 8 else ""
+
     def intrinsic(self, weight: str) -> str:
         """Its name as a tensor intrinsic of TVM's for weights of that dtype, registered on first use."""
         _register(self, weight)
         return f"tvmpose.{self.name}.{weight}"
+
+    def arranged(self, packed: np.ndarray) -> np.ndarray:
+        """Weights (..., lanes, taken) with the bytes of each vector in the order in which it takes them."""
+        if not self.pairwise:
+            return packed
+        *outer, lanes, taken = packed.shape
+        by_pairs = packed.reshape(*outer, lanes // self.lanes, self.lanes, taken // 2, 2).swapaxes(-2, -3)
+        return np.ascontiguousarray(by_pairs).reshape(packed.shape)
+
+    def summed_pairs(self, sums: Expr, pairs: Sequence[Expr], weights: Sequence[Expr]) -> Expr:
+        """sums + the products: each pair of inputs in all lanes (int8x16), arranged weights of two pairs (int8x16)."""
+        for i, weight in enumerate(weights):
+            products = None
+            for half in (0, 1):
+                part = list(range(8 * half, 8 * half + 8))
+                data, weight_part = (tirx.Shuffle([vector], part) for vector in (pairs[2 * i + half], weight))
+                product = tirx.Cast("int16x8", data) * tirx.Cast("int16x8", weight_part)
+                products = product if products is None else products + product
+            sums = sums + tirx.call_llvm_pure_intrin("int32x4", self.llvm, products)
+        return sums
 
     def multiplied(self, sums: Expr, data: Expr, weights: Expr) -> Expr:
         """sums (int32 x lanes) + data (lanes * taken) . weights (lanes * taken), as vectors."""
         if self.llvm.startswith("llvm.x86.") and self.widens:
             return sums + tirx.call_llvm_pure_intrin(f"int32x{self.lanes}", self.llvm, data, weights)
         if self.llvm:
-            return tirx.call_llvm_pure_intrin(f"int32x{self.lanes}", self.llvm, sums, data, weights)
+            operands = (weights, data) if self.data == "int8" else (data, weights)  # sdot's last may be one element
+            return tirx.call_llvm_pure_intrin(f"int32x{self.lanes}", self.llvm, sums, *operands)
         raise ValueError(f"{self.name} is no intrinsic: its loops are made vectors as they are")
 
 
@@ -50,6 +92,11 @@ MADD = (
     DotProduct("madd_128", 4, 2, "int16", "llvm.x86.sse2.pmadd.wd"),
 )
 SDOT = DotProduct("sdot", 4, 4, "int8", "llvm.aarch64.neon.sdot.v4i32.v16i8")
+FUSED = DotProduct("fused", 4, 1, "float32")  # a multiply-add of floats, by the same measure
+MULL = tuple(  # smull, smlal, sadalp; inputs by ld4r, or two dup
+    DotProduct(f"mull_{taken}", 4, taken, "int8", "llvm.aarch64.neon.saddlp.v4i32.v8i16", True, *instructions)
+    for taken, *instructions in ((8, 6, 1), (4, 3, 2))
+)
 MULTIPLY_ADD = DotProduct("multiply_add", 4, 1, "int16")  # LLVM makes multiply-add-long of it where there is one
 
 
@@ -81,6 +128,18 @@ def _register(dot: DotProduct, weight: str) -> None:
     def widened(loaded: Expr) -> Expr:
         return tirx.Cast(f"int16x{lanes * taken}", loaded) if dot.widens and weight != "int16" else loaded
 
+    def summed(sums: Expr, x: tirx.Buffer, w: tirx.Buffer) -> Expr:
+        if not dot.pairwise:
+            weights = w.vload([0, 0], dtype=f"{weight}x{lanes * taken}")
+            return dot.multiplied(sums, broadcast(x.vload([0], several)), widened(weights))
+        if taken == 8:
+            pairs = load_pairs(tirx.address_of(x[0]))
+        else:
+            words = tirx.reinterpret("int16x2", x.vload([0], several))
+            pairs = [tirx.reinterpret("int8x16", tirx.Broadcast(tirx.Shuffle([words], [i]), 8)) for i in (0, 1)]
+        weights = [w.vload([16 * i // taken, 16 * i % taken], dtype="int8x16") for i in range(taken // 4)]
+        return dot.summed_pairs(sums, pairs, weights)
+
     @T.prim_func(s_tir=True)
     def implementation(
         x: T.Buffer((taken,), data, offset_factor=1),
@@ -90,10 +149,6 @@ def _register(dot: DotProduct, weight: str) -> None:
         with T.sblock("root"):
             T.reads(sums[0:lanes], x[0:taken], w[0:lanes, 0:taken])
             T.writes(sums[0:lanes])
-            sums[T.ramp(T.int32(0), 1, lanes)] = dot.multiplied(
-                sums.vload([0], dtype=f"int32x{lanes}"),
-                broadcast(x.vload([0], several)),
-                widened(w.vload([0, 0], dtype=f"{weight}x{lanes * taken}")),
-            )
+            sums[T.ramp(T.int32(0), 1, lanes)] = summed(sums.vload([0], dtype=f"int32x{lanes}"), x, w)
 
     TensorIntrin.register(f"tvmpose.{dot.name}.{weight}", description, implementation)

@@ -11,7 +11,7 @@ from tvm.s_tir.schedule import SBlockRV, ScheduleError
 from tvm.tirx import IterVar
 
 from tvmpose.kernels.isa import VectorISA
-from tvmpose.kernels.tiling import extent
+from tvmpose.kernels.tiling import WRITTEN_OUT, extent
 
 PARALLEL_WORK = 8192  # iterations below which waking the pool costs more than it saves
 
@@ -54,10 +54,14 @@ def _schedule_block(schedule: Schedule, block: SBlockRV, isa: VectorISA) -> None
         schedule.unroll(last)
         schedule.parallel(schedule.fuse(*outer[:-1]))
         return
-    lanes = _lanes(length, isa.lanes)
+    in_bytes = isa.saturating and "int8" in str(schedule.get(block).writes[0].source.dtype)
+    lanes = _lanes(length, 16 if in_bytes else isa.lanes)
     last, lane = schedule.split(last, [None, lanes])
-    if outer and length % lanes and not _reads_integers(schedule, block):  # only the last vector tests its lanes
-        schedule.annotate(last, "pragma_loop_partition_hint", True)
+    if outer and length % lanes:  # only the last vector tests its lanes
+        if length // lanes < WRITTEN_OUT:
+            schedule.unroll(last)
+        elif not _reads_integers(schedule, block):
+            schedule.annotate(last, "pragma_loop_partition_hint", True)
     schedule.reorder(*outer, last, *reduction, lane)
     schedule.vectorize(lane)
     parallel = schedule.fuse(*outer) if outer else last

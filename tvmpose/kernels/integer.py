@@ -12,9 +12,10 @@ from tvm.ir import Expr
 
 from tvmpose.kernels.convolution import TEMPLATE, Window, pack_transposed_weights, pack_weights
 from tvmpose.kernels.dot_product import DotProduct
-from tvmpose.kernels.tiling import conv2d_tile
+from tvmpose.kernels.isa import VectorISA
+from tvmpose.kernels.tiling import RegisterTile, by_element_tile, conv2d_tile
 
-TILE = "tvmpose.tile"  # block annotation: rows, columns and vectors of the register tile
+TILE = "tvmpose.tile"  # block annotation: rows, columns, vectors and lanes of the register tile
 
 
 @dataclass(frozen=True)
@@ -34,18 +35,36 @@ class Output:
         return (self.low, self.high) == (limits.min, limits.max)
 
 
-def pack_integer_weights(weight: np.ndarray, dot: DotProduct) -> np.ndarray:
-    """(kh, kw, inputs, outputs) -> (blocks, kh, kw, inputs / taken, lanes, taken), zero-padded to whole ones."""
+def integer_tile(
+    size: tuple[int, int], outputs: int, dot: DotProduct, isa: VectorISA, ragged: bool = True
+) -> RegisterTile:
+    """The register tile of a convolution to `size` and `outputs`; ragged: columns may stand over the row's end."""
+    vectors = -(-outputs // dot.lanes)
+    if isa.by_element and dot.taken >= 4:
+        return by_element_tile(*size, vectors, dot.lanes, isa.registers, dot)
+    return conv2d_tile(*size, vectors, dot.lanes, isa.registers, ragged)
+
+
+def adjacent_vectors(tile: RegisterTile, isa: VectorISA) -> int:
+    """How many vectors of outputs have their weights side by side."""
+    return tile.vectors if isa.by_element else 1
+
+
+def pack_integer_weights(weight: np.ndarray, dot: DotProduct, vectors: int = 1) -> np.ndarray:
+    """(kh, kw, inputs, outputs) -> (blocks, kh, kw, inputs / taken, lanes, taken), zero-padded to whole ones.
+
+    vectors: how many of the dot product's lie side by side in `lanes`.
+    """
     whole = np.pad(weight, ((0, 0), (0, 0), (0, -weight.shape[2] % dot.taken), (0, 0)))
-    return _by_lanes(pack_weights(whole, dot.lanes), dot.taken)
+    return _by_lanes(pack_weights(whole, dot.lanes * vectors), dot.taken)
 
 
 def pack_transposed_integer_weights(
-    weight: np.ndarray, dot: DotProduct, strides: tuple[int, int], padding: tuple[int, int]
+    weight: np.ndarray, dot: DotProduct, strides: tuple[int, int], padding: tuple[int, int], vectors: int = 1
 ) -> np.ndarray:
     """(inputs, outputs, kh, kw) -> (blocks, sy, sx, taps_y, taps_x, inputs / taken, lanes, taken)."""
     whole = np.pad(weight, ((0, -weight.shape[0] % dot.taken), (0, 0), (0, 0), (0, 0)))
-    return _by_lanes(pack_transposed_weights(whole, dot.lanes, strides, padding), dot.taken)
+    return _by_lanes(pack_transposed_weights(whole, dot.lanes * vectors, strides, padding), dot.taken)
 
 
 def _by_lanes(packed: np.ndarray, taken: int) -> np.ndarray:
@@ -55,7 +74,7 @@ def _by_lanes(packed: np.ndarray, taken: int) -> np.ndarray:
 
 
 def integer_conv2d(
-    padded: te.Tensor, packed: te.Tensor, window: Window, size: tuple[int, int], registers: int
+    padded: te.Tensor, packed: te.Tensor, window: Window, size: tuple[int, int], tile: RegisterTile
 ) -> te.Tensor:
     """padded (1, H, W, I'), packed (blocks, kh, kw, I' / taken, lanes, taken) -> sums (1, OH, OW', blocks * lanes).
 
@@ -64,7 +83,6 @@ def integer_conv2d(
     """
     blocks, kernel_height, kernel_width, groups, lanes, taken = (int(n) for n in packed.shape)
     height, width = size
-    tile = conv2d_tile(height, width, blocks, lanes, registers, ragged=True)
     whole_width = -(-width // tile.columns) * tile.columns
     inside = (lambda x: x) if whole_width == width else (lambda x: tirx.min(x, width - 1))
     ry, rx = te.reduce_axis((0, kernel_height), "ry"), te.reduce_axis((0, kernel_width), "rx")
@@ -82,7 +100,7 @@ def integer_conv2d(
             axis=[ry, rx, ri, rk],
         ),
         name="conv",
-        attrs={TEMPLATE: "integer_conv2d", TILE: [tile.rows, tile.columns, tile.vectors]},
+        attrs={TEMPLATE: "integer_conv2d", TILE: [tile.rows, tile.columns, tile.vectors, tile.lanes]},
     )
 
 
@@ -104,26 +122,38 @@ def window_sums(
 
 
 def integer_depthwise_conv2d(data: te.Tensor, weight: te.Tensor, window: Window, zero_point: int) -> te.Tensor:
-    """data (1, H, W, C) bytes, weight (kh, kw, C') float32 whole numbers -> sums (1, OH, OW, C') float32.
+    """data (1, H, W, C) bytes, weight (kh, kw, C') whole numbers, float32 or int16 -> sums (1, OH, OW, C').
 
-    Exact as long as sums stay below 2**24. There is nothing to sum over channels, so dot products do not help, while a
-    float multiply-add takes one instruction where integers take two. The copy that pads the input also converts it.
+    There is nothing to sum over channels, so dot products do not help. In float32, exact as long as sums stay below
+    2**24, a multiply-add takes one instruction where most integers take two; int16 products are summed in int32, where
+    one instruction does both. The copy that pads the input also converts it.
     """
     kernel_height, kernel_width, channels = (int(n) for n in weight.shape)
-    padded = pad_integer(data, window.padding, channels, zero_point, "float32")
+    padded = pad_integer(data, window.padding, channels, zero_point, str(weight.dtype))
     height, width = window.output_size((int(data.shape[1]), int(data.shape[2])), (kernel_height, kernel_width))
     ry, rx = te.reduce_axis((0, kernel_height), "ry"), te.reduce_axis((0, kernel_width), "rx")
     (sy, sx), (dy, dx) = window.strides, window.dilation
+    total = "float32" if str(weight.dtype) == "float32" else "int32"
+
+    def product(n: tirx.Var, y: Expr, x: Expr, c: tirx.Var) -> Expr:
+        return padded[n, y + ry * dy, x + rx * dx, c].astype(total) * weight[ry, rx, c].astype(total)
+
     return te.compute(
         (1, height, width, channels),
-        lambda n, y, x, c: te.sum(padded[n, y * sy + ry * dy, x * sx + rx * dx, c] * weight[ry, rx, c], axis=[ry, rx]),
+        lambda n, y, x, c: te.sum(product(n, y * sy, x * sx, c), axis=[ry, rx]),
         name="conv",
         attrs={TEMPLATE: "depthwise_conv2d"},
     )
 
 
 def integer_conv2d_transpose(
-    data: te.Tensor, packed: te.Tensor, padding: tuple[int, int], size: tuple[int, int], zero_point: int, dtype: str
+    data: te.Tensor,
+    packed: te.Tensor,
+    padding: tuple[int, int],
+    size: tuple[int, int],
+    zero_point: int,
+    dtype: str,
+    tile: RegisterTile,
 ) -> te.Tensor:
     """data (1, H, W, I) bytes -> sums (1, rows, columns, sy, sx, blocks * lanes) int32, as sub-pixel convolutions.
 
@@ -150,7 +180,7 @@ def integer_conv2d_transpose(
             axis=[ty, tx, ri, rk],
         ),
         name="conv",
-        attrs={TEMPLATE: "integer_conv2d_transpose"},
+        attrs={TEMPLATE: "integer_conv2d_transpose", TILE: [tile.rows, tile.columns, tile.vectors, tile.lanes]},
     )
 
 

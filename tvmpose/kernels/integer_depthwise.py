@@ -5,7 +5,8 @@ transposed, four bytes by four, in registers, by shifts and masks alone; vector 
 lane i. Weights and biases are stored in that order, and the results are put together again in the same way.
 
 At stride 1 a row is one line of W * C / 4 lanes, whatever C is, and the next pixel lies C / 4 lanes on: vectors need
-not end where pixels do. Their weights then repeat after a number of *phases*.
+not end where pixels do. Their weights then repeat after a number of *phases*. Where the last vector of a pixel
+is nearly full, each pixel has vectors of its own, and there are fewer phases to store.
 """
 
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from tvmpose.kernels.row_padding import RowPadding, flattened
 
 _TASKS = 8
 _CACHE = 32768  # bytes
+_WASTE = 1 / 8  # of a pixel's lanes, computed twice
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,18 @@ class Depthwise:
         line = self.quads * (self.output_size[1] if self.window.strides[1] == 1 else 1)
         if self.channels % 4 or self.window.dilation[1] != 1:
             return None
-        return next((dot for dot in isa.dot_products if dot.lanes <= line and dot.taken == 4), None)
+        return next(
+            (dot for dot in isa.dot_products if dot.lanes <= line and dot.taken == 4 and not dot.pairwise), None
+        )
+
+    def by_pixels(self, lanes: int) -> bool:
+        """Whether each pixel has vectors of its own, the last of which overlaps its neighbour, and no line goes on."""
+        waste = -self.quads % lanes
+        return self.window.strides[1] != 1 or (lanes <= self.quads and waste <= _WASTE * self.quads)
 
     def starts(self, lanes: int) -> list[int]:
         """Where the vectors of each phase first begin, in lanes of the line; a last one may overlap its neighbour."""
-        if self.window.strides[1] != 1:
+        if self.by_pixels(lanes):
             whole, rest = divmod(self.quads, lanes)
             return [i * lanes for i in range(whole)] + [self.quads - lanes] * bool(rest)
         line = self.quads * self.output_size[1]
@@ -67,12 +76,12 @@ class Depthwise:
         return [i * lanes for i in range(period)] + [line - lanes] * bool(line % lanes)
 
     def tables(
-        self, weight: np.ndarray, bias: np.ndarray, scale: np.ndarray, lanes: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Weights (kh, kw, C) whole numbers, bias and scale (C,) in the order in which the kernel reads them.
+        self, weight: np.ndarray, bias: np.ndarray, scales: Sequence[np.ndarray], lanes: int
+    ) -> list[np.ndarray]:
+        """Weights (kh, kw, C) whole numbers, bias and scales (C,) in the order in which the kernel reads them.
 
         int8 (phases, terms, kh, kw / 4, 4, lanes, 4); int32 and float32 (phases, 4, lanes). Weights that do not fit
-        into a byte, because their zero point is far out, are the sum of two terms.
+        into a byte, because their zero point is far out, are the sum of two terms. scales: see Requantize.constants.
         """
         terms = [np.clip(weight, -128, 127)]
         while (rest := weight - np.sum(terms, axis=0)).any():
@@ -83,11 +92,11 @@ class Depthwise:
         channel = lane[:, None] * 4 + np.arange(4)[:, None]  # (phases, 4, lanes)
         by_fours = padded.reshape(len(terms), rows, -1, 4, self.channels)[..., channel]  # t, kh, g, 4, p, j, lanes
         ordered = by_fours.transpose(4, 0, 1, 2, 5, 6, 3)
-        return np.ascontiguousarray(ordered), bias.astype("int32")[channel], scale.astype("float32")[channel]
+        return [np.ascontiguousarray(ordered), bias.astype("int32")[channel], *(table[channel] for table in scales)]
 
 
-def integer_depthwise_kernel(what: Depthwise, dot: DotProduct, terms: int) -> tirx.PrimFunc:
-    """(data, weights, bias, scale, result) as Depthwise.tables makes them; result (1, *output_size, channels)."""
+def integer_depthwise_kernel(what: Depthwise, dot: DotProduct, terms: int, has_rest: bool) -> tirx.PrimFunc:
+    """(data, weights, bias, scale, rest, result) as Depthwise.tables makes them; result (1, *output_size, channels)."""
     (height, width), lanes, phases = what.output_size, dot.lanes, len(what.starts(dot.lanes))
     groups = -(-what.kernel[1] // 4)
     weights_shape = (phases, terms, what.kernel[0], groups, 4, lanes, 4)
@@ -98,9 +107,10 @@ def integer_depthwise_kernel(what: Depthwise, dot: DotProduct, terms: int) -> ti
             "weights": (weights_shape, "int8"),
             "bias": ((phases, 4, lanes), "int32"),
             "scale": ((phases, 4, lanes), "float32"),
+            **({"rest": ((phases, 4, lanes), "float32")} if has_rest else {}),
             "result": ((1, height, width, what.channels), what.output.dtype),
         }
-        arguments = [T.arg(name, T.buffer(shape, dtype)) for name, (shape, dtype) in shapes.items()]
+        buffers = {name: T.arg(name, T.buffer(shape, dtype)) for name, (shape, dtype) in shapes.items()}
         T.func_attr(
             {
                 "tirx.noalias": True,
@@ -108,7 +118,10 @@ def integer_depthwise_kernel(what: Depthwise, dot: DotProduct, terms: int) -> ti
                 MULTIPLY_ADDS: height * width * what.channels * what.kernel[0] * what.kernel[1],
             }
         )
-        _Body(what, dot, terms, *(flattened(argument) for argument in arguments)).emit()
+        with T.sblock("root"):  # TVM's search for reshapes expects one
+            T.reads()
+            T.writes()
+            _Body(what, dot, terms, **{name: flattened(buffer) for name, buffer in buffers.items()}).emit()
     return builder.get()
 
 
@@ -122,6 +135,7 @@ class _Body:
     bias: tirx.Buffer
     scale: tirx.Buffer
     result: tirx.Buffer
+    rest: tirx.Buffer | None = None
 
     @property
     def rows(self) -> int:
@@ -165,7 +179,7 @@ class _Body:
     def tiles(self, padded: tirx.Buffer, top: Expr) -> None:
         lanes, quads, width = self.dot.lanes, self.what.quads, self.what.output_size[1]
         starts = self.what.starts(lanes)
-        if self.what.window.strides[1] != 1:
+        if self.what.by_pixels(lanes):
             with T.serial(0, width) as x, T.serial(0, len(starts)) as phase:
                 start = T.Bind(tirx.min(phase * lanes, quads - lanes))
                 self.tile(padded, top, phase, x * self.what.window.strides[1] * quads + start, x * quads + start)
@@ -201,10 +215,13 @@ class _Body:
                         for j in range(4):
                             weights = self.vector(self.weights, (first * 4 + j) * lanes * 4, lanes * 4)
                             sums[r][j] = T.Bind(self.multiplied(sums[r][j], quads[j], weights))
-        scale = [T.Bind(self.vector(self.scale, (phase * 4 + j) * lanes, lanes)) for j in range(4)]
+        scale, rest = (
+            [None if table is None else T.Bind(self.vector(table, (phase * 4 + j) * lanes, lanes)) for j in range(4)]
+            for table in (self.scale, self.rest)
+        )
         line = self.what.output_size[1] * self.what.channels
         for r in range(self.rows):
-            bytes_ = [self.requantized(total, factor) for total, factor in zip(sums[r], scale, strict=True)]
+            bytes_ = [self.requantized(*number) for number in zip(sums[r], scale, rest, strict=True)]
             self.store(bytes_, (top + r) * line + write * 4)
 
     def transposed(self, pixels: Sequence[Expr]) -> list[Expr]:
@@ -233,10 +250,11 @@ class _Body:
         high = [T.Bind(self.right(a, 16) | self.masked(b, 0xFFFF0000)) for a, b in zip(first, second, strict=True)]
         return [*low, *high]
 
-    def requantized(self, total: Expr, scale: Expr) -> Expr:
-        """Sums to integers in the low byte of each lane; see requantize.Rounding.nearest."""
+    def requantized(self, total: Expr, scale: Expr, rest: Expr | None) -> Expr:
+        """Sums to integers in the low byte of each lane; see Requantize.store."""
         output = self.what.output
         value = tirx.Cast(f"float32x{self.dot.lanes}", total) * scale
+        value = value if rest is None else value + rest
         low, high = (self.same(n - output.zero_point, "int32") for n in (output.low, output.high))
         inside = tirx.min(tirx.max(rounded_even(value, self.dot.lanes), low), high)
         return T.Bind(T.reinterpret(inside + self.same(output.zero_point, "int32"), dtype=f"uint32x{self.dot.lanes}"))

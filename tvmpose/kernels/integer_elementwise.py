@@ -3,7 +3,7 @@
 Each function takes how its operands and its result are quantized and returns the formula of one element, bytes to byte.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from tvm import tirx
 from tvm.ir import Expr
 
 from tvmpose.kernels.integer import Output
-from tvmpose.kernels.requantize import Rounding, cut_to_range, fixed_point, fixed_point_product
+from tvmpose.kernels.requantize import Rounding, as_rounded, cut_to_range, fixed_point, fixed_point_product
 from tvmpose.qdq import Quantization
 
 _HEADROOM = 20  # bits that TensorFlow Lite's sums are scaled up by
@@ -28,8 +28,10 @@ def sum_formula(
     ratios = [float(operand.scale / target.scale) for operand in (first, second)]  # float32 quotients
     if rounding is Rounding.XNNPACK and all(_XNNPACK_SUM[0] <= ratio < _XNNPACK_SUM[1] for ratio in ratios):
         return _xnnpack_sum(ratios, first, second, output, sign)
-    if rounding is Rounding.ORT:
-        return _float_sum(ratios, first, second, output, sign)
+    if rounding.is_float and "int16" in (first.dtype, second.dtype):
+        return _quick_float_sum(ratios, first, second, output, sign)
+    if rounding.is_float:
+        return _float_sum(rounding, first, second, target, output, sign)
     return _fixed_point_sum(first, second, target, output, sign)
 
 
@@ -68,8 +70,21 @@ def _xnnpack_sum(
 
 
 def _float_sum(
+    rounding: Rounding, first: Quantization, second: Quantization, target: Quantization, output: Output, sign: int
+) -> Callable[[Expr, Expr], Expr]:
+    """In the source's order, each step rounded: sums of bytes are often halfway between two."""
+
+    def formula(x: Expr, y: Expr) -> Expr:
+        a, b = as_rounded(dequantized(x, first)), as_rounded(dequantized(y, second))
+        return rounding.nearest(rounding.units(a + b if sign > 0 else a - b, target.scale), output)
+
+    return formula
+
+
+def _quick_float_sum(
     ratios: list[float], first: Quantization, second: Quantization, output: Output, sign: int
 ) -> Callable[[Expr, Expr], Expr]:
+    """Where no source has this sum, as of int16: two multiply-adds."""
     offset = -ratios[0] * int(first.zero_point) - sign * ratios[1] * int(second.zero_point)
 
     def formula(x: Expr, y: Expr) -> Expr:
@@ -79,15 +94,40 @@ def _float_sum(
     return formula
 
 
+def shifted_sum_formula(
+    first: Quantization,
+    second: Quantization,
+    shifts: Sequence[int],
+    number: np.float32,
+    target: Quantization,
+    output: Output,
+) -> Callable[[Expr, Expr], Expr]:
+    """first + second + number, as MlasQLinearAdd: multiply-adds of float32 on the source's own bytes.
+
+    shifts: what the stored bytes are above those.
+    """
+    a, b = (operand.scale / target.scale for operand in (first, second))
+    zero_points = [int(q.zero_point) - shift for q, shift in zip((first, second), shifts, strict=True)]
+    inner = np.float32(float(a) * zero_points[0] + float(b * np.float32(zero_points[1])))  # one multiply-add
+    offset = float(number / target.scale - inner)
+
+    def formula(x: Expr, y: Expr) -> Expr:
+        x, y = (value.astype("float32") - float(shift) for value, shift in zip((x, y), shifts, strict=True))
+        return Rounding.ORT.nearest(x * float(a) + (y * float(b) + offset), output)
+
+    return formula
+
+
 def product_formula(
     rounding: Rounding, first: Quantization, second: Quantization, target: Quantization, output: Output
 ) -> Callable[[Expr, Expr], Expr]:
     scale = first.scale * second.scale / target.scale  # in float32, also where it is made fixed point
-    in_float = rounding is Rounding.ORT or (
-        rounding is Rounding.XNNPACK and _XNNPACK_PRODUCT[0] <= scale < _XNNPACK_PRODUCT[1]
-    )
+    in_float = rounding is Rounding.XNNPACK and _XNNPACK_PRODUCT[0] <= scale < _XNNPACK_PRODUCT[1]
 
     def formula(x: Expr, y: Expr) -> Expr:
+        if rounding.is_float:
+            number = dequantized(x, first) * dequantized(y, second)
+            return rounding.nearest(rounding.units(number, target.scale), output)
         whole = (x.astype("int32") - int(first.zero_point)) * (y.astype("int32") - int(second.zero_point))
         if in_float:
             return rounding.nearest(whole.astype("float32") * tirx.const(float(scale), "float32"), output)
@@ -103,9 +143,8 @@ def rescale_formula(
     scale = np.float64(data.scale) / np.float64(target.scale)
     if data.scale == target.scale:
         return lambda x: cut_to_range(x.astype("int32") - int(data.zero_point), output)
-    if rounding is Rounding.ORT:
-        ratio = float(data.scale / target.scale)
-        return lambda x: rounding.nearest((x.astype("float32") - float(data.zero_point)) * ratio, output)
+    if rounding.is_float:
+        return lambda x: rounding.nearest(rounding.units(dequantized(x, data), target.scale), output)
     if rounding is Rounding.XNNPACK and not output.activated and _XNNPACK_RESCALE[0] <= scale <= _XNNPACK_RESCALE[1]:
         # as xnn_init_qs8_cvt_scalar_params: 8 bits behind the point, half upwards
         multiplier = int(np.rint(np.float32(256) * (data.scale / target.scale)))
@@ -131,6 +170,12 @@ def mean_formula(
     fixed = ((multiplier << room) // count, shift - room)
     factors = [tirx.const(n, "int32") for n in fixed]
     return lambda total: cut_to_range(fixed_point_product(total - offset, *factors), output)
+
+
+def dequantized(value: Expr, quantization: Quantization) -> Expr:
+    """The float32 that an integer stands for."""
+    whole = value.astype("float32") - tirx.const(float(quantization.zero_point), "float32")
+    return whole * tirx.const(float(quantization.scale), "float32")
 
 
 def _times(value: Expr, scale: np.float64) -> Expr:

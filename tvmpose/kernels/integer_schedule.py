@@ -8,10 +8,11 @@ from tvm.s_tir.schedule import SBlockRV
 from tvmpose.kernels.cost import MULTIPLY_ADDS
 from tvmpose.kernels.integer import TILE
 from tvmpose.kernels.isa import VectorISA
+from tvmpose.kernels.load_pairs import IMPORT
 from tvmpose.kernels.tiling import (
     RegisterTile,
-    conv2d_tile,
     inline_epilogue,
+    load_inputs_by_vectors,
     output_shape,
     share_between_threads,
     tile_loops,
@@ -20,26 +21,27 @@ from tvmpose.kernels.tiling import (
 
 
 def schedule_integer_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
-    lanes = int(schedule.get(conv).reads[1].source.shape[-2])
-    rows, columns, vectors = (int(n) for n in schedule.get(conv).annotations[TILE])
-    _schedule_tiles(schedule, conv, RegisterTile(rows, columns, vectors, lanes), isa)
+    _schedule_tiles(schedule, conv, _tile(schedule, conv), isa)
 
 
 def schedule_integer_conv2d_transpose(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
-    lanes = int(schedule.get(conv).reads[1].source.shape[-2])
-    _, rows, columns, sy, sx, channels = output_shape(schedule, conv)
-    tile = conv2d_tile(rows, columns, channels // lanes, lanes, isa.registers)
-    _schedule_tiles(schedule, conv, tile, isa, phases=(sy, sx))
+    _, _, _, sy, sx, _ = output_shape(schedule, conv)
+    _schedule_tiles(schedule, conv, _tile(schedule, conv), isa, phases=(sy, sx))
+
+
+def _tile(schedule: Schedule, conv: SBlockRV) -> RegisterTile:
+    return RegisterTile(*(int(n) for n in schedule.get(conv).annotations[TILE]))
 
 
 def _schedule_tiles(
     schedule: Schedule, conv: SBlockRV, tile: RegisterTile, isa: VectorISA, phases: tuple[int, int] = (1, 1)
 ) -> None:
     weights = schedule.get(conv).reads[1].source  # (..., kh, kw, inputs / taken, lanes, taken)
-    dot = isa.dot_product(tile.lanes, widening=str(schedule.get(conv).reads[0].source.dtype) == "int16")
+    widening = str(schedule.get(conv).reads[0].source.dtype) == "int16"
+    dot = isa.dot_product(tile.lanes, widening, inputs=int(weights.shape[-1]))
     output, conv = inline_epilogue(schedule, conv)
     window_sums = [block for block in schedule.get_producers(output) if schedule.get(block) != schedule.get(conv)]
-    loops = tile_loops(schedule, output, conv, tile, int(weights.shape[-5]), 4, phases)
+    loops = tile_loops(schedule, output, conv, tile, int(weights.shape[-5]), 4, phases, 16 if isa.saturating else 0)
     (*outer, taken), (*unrolled, lane) = loops.reduction, loops.tile
     if dot.llvm:
         schedule.reorder(*loops.phases, *outer, *loops.tile, taken)
@@ -49,6 +51,12 @@ def _schedule_tiles(
         schedule.reorder(*loops.phases, *outer, taken, *loops.tile)
         vectorize_tile(schedule, unrolled, lane)
     share_between_threads(schedule, conv, loops, beside=window_sums, lanes=64)
+    if dot.imported:  # it loads them itself
+        row, column, vector, lane = loops.tile
+        schedule.reorder(vector, row, column, lane)
+        schedule.annotate(outer[0], IMPORT, dot.imported)
+    elif dot.llvm and isa.by_element:
+        load_inputs_by_vectors(schedule, conv, outer[-1], loops.tile)
     schedule.annotate(conv, MULTIPLY_ADDS, prod(int(axis.dom.extent) for axis in schedule.get(conv).iter_vars))
     init = schedule.decompose_reduction(conv, outer[0])
     if dot.llvm:

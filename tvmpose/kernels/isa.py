@@ -1,31 +1,43 @@
 """What a kernel template needs to know of an instruction set: data, so that one template serves them all."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm.target import Target
 
-from tvmpose.kernels.dot_product import MADD, MULTIPLY_ADD, SDOT, VNNI, DotProduct
+from tvmpose.kernels.dot_product import MADD, MULL, MULTIPLY_ADD, SDOT, VNNI, DotProduct
 
 
 @dataclass(frozen=True)
 class VectorISA:
-    """Vector unit of one core. lanes: float32 lanes of the widest register; registers: architectural count."""
+    """Vector unit of one core. lanes: float32 lanes of the widest register; registers: architectural count.
+
+    by_element: a multiply-add takes one element of a register for all its lanes.
+    tiles_on_stack: tiles of registers are variables that LLVM promotes, not buffers from the runtime.
+    saturating: integers are narrowed with saturation, 16 bytes at a time.
+    multiplies_long: a product of 16-bit integers is added to 32 bits by one instruction.
+    """
 
     lanes: int
     registers: int
     dot_products: tuple[DotProduct, ...] = (MULTIPLY_ADD,)  # of small integers, the best first
+    by_element: bool = False
+    tiles_on_stack: bool = False
+    saturating: bool = False
+    multiplies_long: bool = False
 
     @property
     def byte(self) -> str:
         """The dtype in which quantized activations are stored: what its dot products take, if they take bytes."""
         return "int8" if self.dot_products[0].widens else self.dot_products[0].data
 
-    def dot_product(self, lanes: int, widening: bool = False) -> DotProduct:
+    def dot_product(self, lanes: int, widening: bool = False, inputs: int = 0) -> DotProduct:
         """The one for vectors of so many 32-bit lanes, one of those that lanes_for returns.
 
-        widening: one that takes 16 bits, even where the CPU has one for bytes.
+        widening: one that takes 16 bits, even where the CPU has one for bytes. inputs: how many there are to sum; the
+        first that takes a whole part of them, if one does.
         """
-        return next(dot for dot in self.dot_products if dot.lanes == lanes and (dot.widens or not widening))
+        dots = [dot for dot in self.dot_products if dot.lanes == lanes and (dot.widens or not widening)]
+        return next((dot for dot in dots if dot.data == dots[0].data and inputs % dot.taken == 0), dots[0])
 
     def lanes_for(self, channels: int) -> int:
         """The vector width in which this many channels cost least, counting what fills up the last vector.
@@ -43,10 +55,11 @@ def vector_isa(target: Target) -> VectorISA:
     has = target_features(target)
     triple = str(target.attrs.get("mtriple", ""))
     if triple.startswith("aarch64"):
-        dots: tuple[DotProduct, ...] = (SDOT, MULTIPLY_ADD) if "dotprod" in has else (MULTIPLY_ADD,)
-        return VectorISA(lanes=4, registers=32, dot_products=dots)
+        dots: tuple[DotProduct, ...] = (*((SDOT,) if "dotprod" in has else MULL), MULTIPLY_ADD)
+        neon = VectorISA(lanes=4, registers=32, tiles_on_stack=True, saturating=True, multiplies_long=True)
+        return replace(neon, dot_products=dots, by_element=True)
     if triple.startswith("arm"):
-        return VectorISA(lanes=4, registers=16)
+        return VectorISA(lanes=4, registers=16, tiles_on_stack=True, saturating=True, multiplies_long=True)
     if "avx512f" in has:
         dots = (*VNNI, *MADD) if {"avx512vnni", "avx512vl"} <= has else MADD
         return VectorISA(lanes=16, registers=32, dot_products=dots)

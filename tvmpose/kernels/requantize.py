@@ -1,7 +1,7 @@
 """From sums to the integers that are stored: the last step of every integer kernel, in the arithmetic of its source.
 
 The sources do not agree: TensorFlow Lite's reference kernels multiply by a 31-bit fixed-point number and round twice,
-XNNPACK and ONNX Runtime multiply by a float32 and round half to even.
+XNNPACK, ONNX Runtime and torch multiply by a float32 and round half to even.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,12 +25,29 @@ class Rounding(Enum):
 
     REFERENCE = "reference", "TensorFlow Lite's reference kernels: fixed-point scales, half away from zero"
     XNNPACK = "xnnpack", "what TensorFlow Lite runs by default: float32 scales, half to even, input times the inverse"
-    ORT = "ort", "ONNX Runtime's and torch's: float32 scales, half to even, input divided by the scale"
+    ORT = "ort", "ONNX Runtime's: float32 scales, half to even, input divided by the scale"
+    TORCH = "torch", "torch's: as ort, but input times the inverse of the scale"
 
     def __new__(cls, value: str, sentence: str = "") -> "Rounding":
         member = object.__new__(cls)
         member._value_, member.sentence = value, sentence
         return member
+
+    @property
+    def is_float(self) -> bool:
+        """Whether the source computes in float32 between dequantize and quantize: sums and products of tensors too."""
+        return self in (Rounding.ORT, Rounding.TORCH)
+
+    @property
+    def inverts(self) -> bool:
+        """Whether float numbers are multiplied by the inverse of their scale, in place of divided by it."""
+        return self in (Rounding.XNNPACK, Rounding.TORCH)
+
+    def units(self, value: Expr, scale: np.ndarray) -> Expr:
+        """A float32 in units of a float32 scale."""
+        if self.inverts:
+            return value * tirx.const(float(np.float32(1) / scale), "float32")
+        return value / tirx.const(float(scale), "float32")
 
     def nearest(self, value: Expr, output: Output, bounded: bool = True) -> Expr:
         """A float32, in units of the output's scale, to the output's integer. bounded: it is surely below BOUND."""
@@ -46,6 +63,11 @@ def rounded_even(value: Expr, lanes: int = 1) -> Expr:
 def rounded_away(value: Expr, dtype: str = "float32") -> Expr:
     """A float to the nearest whole one, half away from zero; tirx.round takes the even one."""
     return tirx.call_llvm_pure_intrin(dtype, "llvm.round", value)
+
+
+def as_rounded(value: Expr) -> Expr:
+    """A float32 product as it is rounded: without, LLVM adds to it what is added next before it rounds (FMA)."""
+    return tirx.call_llvm_pure_intrin("float32", "llvm.arithmetic.fence", value)
 
 
 def _nearest_even(value: Expr, output: Output, bounded: bool) -> Expr:
@@ -64,24 +86,46 @@ def _nearest_away(value: Expr, output: Output) -> Expr:
     return tirx.min(tirx.max(rounded, low), high).astype("int32").astype(output.dtype)
 
 
+def _nearest_even_saturated(value: Expr, output: Output) -> Expr:
+    """As _nearest_even of what is below BOUND, by additions and conversions that saturate: vectors narrow at once."""
+    whole = _saturated(rounded_even(value), "int32", "int16")
+    moved = tirx.call_llvm_pure_intrin("int16", "llvm.sadd.sat", whole, tirx.const(output.zero_point, "int16"))
+    number, limits = _saturated(moved, "int16", output.dtype), np.iinfo(output.dtype)
+    if output.low > limits.min:
+        number = tirx.max(number, tirx.const(output.low, output.dtype))
+    if output.high < limits.max:
+        number = tirx.min(number, tirx.const(output.high, output.dtype))
+    return number
+
+
+def _saturated(value: Expr, wider: str, dtype: str) -> Expr:
+    """An integer of the type `wider`, cut to the range of another."""
+    limits = np.iinfo(dtype)
+    low, high = (tirx.const(int(n), wider) for n in (limits.min, limits.max))
+    return tirx.min(tirx.max(value, low), high).astype(dtype)
+
+
 def quantize_value(data: te.Tensor, target: Quantization, rounding: Rounding) -> te.Tensor:
-    """A float tensor to integers, per tensor; TensorFlow Lite's kernels divide, XNNPACK multiplies by the inverse."""
+    """A float tensor to integers, per tensor."""
     limits = np.iinfo(target.dtype)
     output = Output(target.dtype, int(target.zero_point), int(limits.min), int(limits.max))
-    if rounding is Rounding.XNNPACK:
-        units = lambda x: x * tirx.const(np.float32(1) / target.scale, "float32")  # noqa: E731
-    else:
-        units = lambda x: x / tirx.const(float(target.scale), "float32")  # noqa: E731
-    return te.compute(data.shape, lambda *i: rounding.nearest(units(data[i]), output, bounded=False), name="quantize")
+    value = lambda *i: rounding.nearest(rounding.units(data[i], target.scale), output, bounded=False)  # noqa: E731
+    return te.compute(data.shape, value, name="quantize")
 
 
 @dataclass(frozen=True)
 class Requantize:
-    """Sums times a scale of each channel. scale: float32, or float64 for the fixed-point arithmetic."""
+    """Sums times a scale of each channel. scale: float32, or float64 for the fixed-point arithmetic.
+
+    rest: float32, added behind it: what a bias that the source has in float is more than a whole number of the sums'
+    units, in the output's.
+    """
 
     rounding: Rounding
     scale: np.ndarray
     output: Output
+    saturating: bool = False  # whether the ISA narrows integers with saturation
+    rest: np.ndarray | None = None
 
     def bounded(self, largest: np.ndarray) -> bool:
         """Whether sums that reach `largest`, of each channel, stay below what can be rounded without a look."""
@@ -89,7 +133,14 @@ class Requantize:
 
     @classmethod
     def of(
-        cls, rounding: Rounding, data: np.ndarray, weight: np.ndarray, target: np.ndarray, output: Output, dtype: str
+        cls,
+        rounding: Rounding,
+        data: np.ndarray,
+        weight: np.ndarray,
+        target: np.ndarray,
+        output: Output,
+        dtype: str,
+        saturating: bool = False,
     ) -> "Requantize":
         """From the scales of a convolution's input, weights (one for each output) and result, all float32.
 
@@ -98,11 +149,13 @@ class Requantize:
         kind = "float64" if rounding is Rounding.REFERENCE else "float32"
         product = "float32" if dtype == "uint8" else kind
         scale = (data.astype(product) * weight.astype(product)).astype(kind) / target.astype(kind)
-        return cls(rounding, scale, output)
+        return cls(rounding, scale, output, saturating)
 
     def constants(self) -> list[np.ndarray]:
-        """What `store` takes: the scales in the form of the arithmetic."""
-        return [self.scale] if self.rounding is not Rounding.REFERENCE else fixed_point(self.scale)
+        """What `store` takes: the scales in the form of the arithmetic, and the rest."""
+        if self.rounding is Rounding.REFERENCE:
+            return fixed_point(self.scale)
+        return [self.scale] if self.rest is None else [self.scale, self.rest]
 
     def store(
         self, sums: Callable[..., Expr], shape: Sequence[int], scales: Sequence[te.Tensor], bounded: bool
@@ -112,7 +165,11 @@ class Requantize:
         def value(n: Expr, y: Expr, x: Expr, c: Expr) -> Expr:
             total = sums(n, y, x, c)
             if self.rounding is not Rounding.REFERENCE:
-                return self.rounding.nearest(total.astype("float32") * scales[0][c], self.output, bounded)
+                number = total.astype("float32") * scales[0][c]
+                number = number + scales[1][c] if scales[1:] else number
+                if self.saturating and bounded and self.output.dtype in ("int8", "uint8"):
+                    return _nearest_even_saturated(number, self.output)
+                return self.rounding.nearest(number, self.output, bounded)
             return cut_to_range(fixed_point_product(total.astype("int32"), scales[0][c], scales[1][c]), self.output)
 
         return te.compute(tuple(shape), value, name="requantize")

@@ -13,7 +13,13 @@ from math import prod
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
+from tvmpose.kernels.dot_product import FUSED, DotProduct
+from tvmpose.kernels.isa import VectorISA
+
 MANY_TASKS = 8  # keep up to four threads evenly busy
+_IN_FLIGHT = 8  # multiply-adds that do not wait for each other, for a core to be always busy
+_LOAD_TIME = 1.2  # in multiply-adds
+WRITTEN_OUT = 12  # tiles of channels whose last one is smaller: each of fewer has code of its own
 
 
 @dataclass(frozen=True)
@@ -27,28 +33,90 @@ class RegisterTile:
 
 
 def conv2d_tile(
-    height: int, width: int, vectors: int, lanes: int, registers: int, ragged: bool = False
+    height: int, width: int, vectors: int, lanes: int, registers: int, ragged: bool = False, whole: bool = False
 ) -> RegisterTile:
-    """The tile with most multiply-adds per load: points * vectors of them for points + vectors loads.
+    """The tile that takes least time for the whole output, by a model of one step of the reduction.
 
-    Beside the accumulators a step holds its weight vectors and one broadcast input. ragged: the last tile of a row may
+    Beside the accumulators a step holds its weight vectors and one broadcast input. The last tile of the channels may
+    have fewer vectors, if there are few such tiles and they need not be whole ones. ragged: the last tile of a row may
     stand over its end, whose share of the work is then lost.
     """
     candidates = [
         RegisterTile(rows, columns, count, lanes)
-        for count in divisors(vectors, 6)
+        for count in range(1, min(vectors, 6) + 1)
+        if vectors % count == 0 or (not whole and vectors // count < WRITTEN_OUT)
         for columns in (range(1, min(width, 16) + 1) if ragged else divisors(width, 16))
         for rows in divisors(height, 4)
-        if rows * columns * count + count + 2 <= registers and (rows == 1 or width % columns == 0)
+        if rows * columns * count + count + 1 <= registers and (rows == 1 or width % columns == 0)
     ]
 
-    def useful_multiply_adds_per_load(tile: RegisterTile) -> float:
+    def time_of_a_point(tile: RegisterTile) -> float:
         points = tile.rows * tile.columns
         useful = width / (-(-width // tile.columns) * tile.columns)
-        # a tie goes to fewer rows
-        return useful**2 * points * tile.vectors / (points + tile.vectors) - 0.01 * tile.rows
+        tiles, rest = divmod(vectors, tile.vectors)
+        time = tiles * _step_time(points, tile.vectors) + (_step_time(points, rest) if rest else 0)
+        # of equally fast ones that with whole tiles, then with fewer loads, then with fewer rows
+        tie = 1e-2 * bool(rest) + 1e-3 * (points + tile.vectors) / (points * tile.vectors) + 1e-6 * tile.rows
+        return time / (points * useful**2) + tie
 
-    return max(candidates, key=useful_multiply_adds_per_load)
+    return min(candidates, key=time_of_a_point)
+
+
+def _step_time(points: int, vectors: int) -> float:
+    """Of one step of the reduction, in multiply-adds of a core that starts two of them and two loads in a cycle.
+
+    Each takes four cycles, so that eight have to be under way; loads get in each other's way a little.
+    """
+    return max(points * vectors, _LOAD_TIME * (points + vectors), _IN_FLIGHT)
+
+
+def by_element_tile(
+    height: int, width: int, vectors: int, lanes: int, registers: int, dot: DotProduct = FUSED
+) -> RegisterTile:
+    """The tile with fewest instructions a product where each takes its input out of a vector of inputs.
+
+    Beside the accumulators are one such vector for each point, and two of weights, which one instruction loads; what is
+    broadcast beforehand or summed behind takes a few more.
+    """
+    held = dot.inputs_held
+    # vectors of 4 lanes are stored as bytes: by fours, if they can be
+    joined = 1 if dot is FUSED else max(n for n in (4, 2, 1) if vectors % n == 0)
+    spare = 3 + (dot.multiply > 1)
+    candidates = [
+        RegisterTile(rows, columns, count, lanes)
+        for count in divisors(vectors, 10)
+        if count % joined == 0
+        for columns in divisors(width, 16)
+        for rows in divisors(height, 4)
+        if rows * columns * (count + held) + spare < registers
+    ]
+
+    def instructions_per_product(tile: RegisterTile) -> float:
+        points, count = tile.rows * tile.columns, tile.vectors
+        loop = 3  # counter, pointer, branch
+        times = 16 // max(4, dot.taken)  # that it multiplies with a vector of weights, or with two
+        inputs, weights = points * (times * dot.broadcast + (dot.taken < 8)), lanes * count / 2
+        # a tie goes to fewer rows
+        return (inputs + weights + loop) / (times * points * count) + 0.001 * tile.rows
+
+    return min(candidates, key=instructions_per_product)
+
+
+def float_tile(size: tuple[int, int], channels: int, inputs: int, isa: VectorISA) -> RegisterTile:
+    """The tile of a float convolution to `size` and so many channels."""
+    lanes = isa.lanes_for(channels)
+    vectors = -(-channels // lanes)
+    if not isa.by_element:
+        return conv2d_tile(*size, vectors, lanes, isa.registers)
+    if inputs % lanes:  # loaded one by one, in loops that are unrolled: more registers are taken for them
+        return conv2d_tile(*size, vectors, lanes, isa.registers - 8)
+    return by_element_tile(*size, vectors, lanes, isa.registers)
+
+
+def packed_lanes(size: tuple[int, int], channels: int, inputs: int, isa: VectorISA) -> int:
+    """How many output channels' weights lie side by side: a vector's, or a tile's where loads of two vectors pay."""
+    tile = float_tile(size, channels, inputs, isa)
+    return tile.lanes * tile.vectors if isa.by_element else tile.lanes
 
 
 @dataclass(frozen=True)
@@ -72,24 +140,30 @@ def tile_loops(
     kernel_rows: int,
     reductions: int,
     phases: tuple[int, int],
+    stored: int = 0,
 ) -> TileLoops:
     """Make the output's loops bands of rows, output channels, rows of tiles, columns of tiles; inside, the tile.
 
     The convolution comes inside a tile, into registers. All phases of a transposed convolution's tile are made from the
-    same input and stored together.
+    same input and stored together. stored: lanes of the vectors in which the output is, where not those of the tile.
     """
     n, y, x, c = schedule.get_loops(output)
     (_, height, width, channels), (sy, sx) = output_shape(schedule, output), phases
     per_band = tiles_per_band(height // (tile.rows * sy), tile.rows, kernel_rows - 1)
     band, band_row, row = schedule.split(y, [None, per_band, tile.rows * sy])
     x_outer, column = schedule.split(x, [None, tile.columns * sx])
-    c_outer, vector, lane = schedule.split(c, [None, tile.vectors, tile.lanes])
+    lanes = max(n for n in (tile.lanes, 8, 16) if n <= max(stored, tile.lanes) and tile.vectors * tile.lanes % n == 0)
+    c_outer, vector, lane = schedule.split(c, [None, tile.vectors * tile.lanes // lanes, lanes])
     schedule.reorder(n, band, c_outer, band_row, x_outer, row, column, vector, lane)
     schedule.compute_at(conv, x_outer, preserve_unit_loops=True)
     schedule.set_scope(conv, 0, "local")
     vectorize_tile(schedule, [row, column, vector], lane)
+    if lanes != tile.lanes:
+        _join_vectors(schedule, output, conv, tile.lanes)
     whole = channels % (tile.vectors * tile.lanes) == 0
-    if not whole and extent(schedule, c_outer) > 1:  # only the last vector of channels tests its lanes
+    if -(-channels // tile.lanes) % tile.vectors and extent(schedule, c_outer) <= WRITTEN_OUT:
+        schedule.unroll(c_outer)
+    elif not whole and extent(schedule, c_outer) > 1:  # only the last vector of channels tests its lanes
         schedule.annotate(c_outer, "pragma_loop_partition_hint", True)
     if width % (tile.columns * sx):  # only the last tile of a row tests its columns
         schedule.annotate(x_outer, "pragma_loop_partition_hint", True)
@@ -100,6 +174,35 @@ def tile_loops(
     conv_vector, conv_lane = schedule.split(conv_channel, [tile.vectors, tile.lanes])
     inner = (conv_row, conv_column, conv_vector, conv_lane)
     return TileLoops(n, band, c_outer, inner, conv_phases, reduction, whole)
+
+
+def _join_vectors(schedule: Schedule, output: SBlockRV, conv: SBlockRV, lanes: int) -> None:
+    """Let the output read a copy of the sums, which LLVM sees as wide vectors: the sums themselves stay narrow ones."""
+    sums = schedule.get(conv).writes[0].source
+    index = next(i for i, read in enumerate(schedule.get(output).reads) if read.source.same_as(sums))
+    copy = schedule.cache_read(output, index, "local")  # beside it, in its tile
+    *outer, channel = schedule.get_loops(copy)[-len(sums.shape) :]
+    vector, lane = schedule.split(channel, [None, lanes])
+    vectorize_tile(schedule, [*outer, vector], lane)
+
+
+def load_inputs_by_vectors(schedule: Schedule, conv: SBlockRV, channel: LoopRV, tile: Sequence[LoopRV]) -> bool:
+    """A vector of each point's inputs into a register, and their products one by one, all those of a weight together.
+
+    channel: the loop over inputs. False, and nothing is done, where they are no whole vectors.
+    """
+    row, column, vector, lane = tile
+    steps = max(n for n in (4, 2, 1) if extent(schedule, channel) % n == 0)
+    if steps == 1 or len(schedule.get(conv).reads[0].source.shape) == 3:
+        return False
+    channel, element = schedule.split(channel, [None, steps])
+    schedule.reorder(channel, element, vector, row, column, lane)
+    schedule.unroll(element)
+    inputs = schedule.cache_read(conv, 0, "global", [conv])  # small ones are on the stack, and promoted
+    schedule.compute_at(inputs, channel, preserve_unit_loops=True)
+    *points, loaded = schedule.get_loops(inputs)[-4:]
+    vectorize_tile(schedule, points, loaded)
+    return True
 
 
 def share_between_threads(

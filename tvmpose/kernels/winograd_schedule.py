@@ -23,7 +23,7 @@ def schedule_winograd_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA)
     lanes = int(schedule.get(conv).reads[1].source.shape[-1])
     *_, tiles_y, tiles_x, _, _, channels = output_shape(schedule, conv)
     rows = min(n for n in divisors(tiles_y, tiles_y) if n * tiles_x >= _TILES_PER_BAND or n == tiles_y)
-    tile = conv2d_tile(rows, tiles_x, channels // lanes, lanes, isa.registers)
+    tile = conv2d_tile(rows, tiles_x, channels // lanes, lanes, isa.registers, whole=True)
     (spread,) = schedule.get_producers(conv)
     for pad in schedule.get_producers(spread):
         schedule.compute_inline(pad)

@@ -1,7 +1,7 @@
 """Rows of the integer table for convolutions: zero points and biases folded, weights packed, kernels called."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tvm import relax, te
@@ -10,9 +10,11 @@ from tvmpose.kernels.convolution import Window
 from tvmpose.kernels.dot_product import DotProduct
 from tvmpose.kernels.integer import (
     Output,
+    adjacent_vectors,
     integer_conv2d,
     integer_conv2d_transpose,
     integer_depthwise_conv2d,
+    integer_tile,
     pack_integer_weights,
     pack_transposed_integer_weights,
     pad_integer,
@@ -52,8 +54,19 @@ def biased_convolution(
     zero_points = np.broadcast_to(quantization.zero_point, (count,))
     unit = np.float64(data.quantization.scale) * scale.astype("float64")  # of the sums
     offset = _bias(walk, bias, unit, count)
-    kernel = _Kernel(integers, zero_points, offset, outputs_axis)
-    requantize = Requantize.of(walk.rounding, data.quantization.scale, scale, target.scale, output, quantization.dtype)
+    whole = np.rint(offset)
+    kernel = _Kernel(integers, zero_points, whole.astype("int64"), outputs_axis)
+    requantize = Requantize.of(
+        walk.rounding,
+        data.quantization.scale,
+        scale,
+        target.scale,
+        output,
+        quantization.dtype,
+        walk.isa.saturating,
+    )
+    if walk.rounding is not Rounding.REFERENCE and (offset != whole).any():
+        requantize = replace(requantize, rest=((offset - whole) * requantize.scale).astype("float32"))
     if transposed:
         return _transposed(walk, call, data, kernel, requantize)
     top, left, bottom, right = (int(n) for n in call.attrs.padding)
@@ -69,17 +82,17 @@ def _pair(numbers: Sequence[int]) -> tuple[int, int]:
 
 
 def _bias(walk: Walk, bias: relax.Expr | None, unit: np.ndarray, count: int) -> np.ndarray:
-    """int64, in units of the sums."""
+    """float64, in units of the sums; whole numbers where the source stores integers."""
     if bias is None:
-        return np.zeros(count, "int64")
+        return np.zeros(count)
     stored = constant_integers(bias, walk.definitions)
     if stored is not None and not stored[1].zero_point.any() and np.allclose(stored[1].scale, unit, rtol=1e-5):
-        return np.broadcast_to(stored[0].astype("int64").reshape(-1), (count,))
+        return np.broadcast_to(stored[0].astype("float64").reshape(-1), (count,))
     value = constant_value(bias, walk.definitions)
     assert value is not None  # the caller looked
     if value.size not in (1, count) or (value.ndim and value.shape[-1] not in (1, count)):
         raise NotLowered("what is added to it is no bias of its channels")
-    return np.broadcast_to(np.round(value.astype("float64").reshape(-1) / unit).astype("int64"), (count,))
+    return np.broadcast_to(value.astype("float64").reshape(-1) / unit, (count,))
 
 
 @dataclass(frozen=True)
@@ -123,34 +136,43 @@ def _dense(
     walk: Walk, call: relax.Call, data: Integer, kernel: _Kernel, window: Window, requantize: Requantize
 ) -> relax.Expr:
     outputs = kernel.integers.shape[3]
-    dot = walk.isa.dot_product(walk.isa.lanes_for(outputs))
-    weight, left_over = kernel.wide() if dot.widens else kernel.signed()
+    dot, weight, left_over = _dot_product(walk, kernel, outputs, kernel.integers.shape[2])
     source, padding = data.value, window.padding
     if not dot.widens and weight.shape[2] % dot.taken and window.dilation[1] == 1:
         # so few channels that a dot product takes neighbouring pixels' as well: rows of bytes, padded beforehand
         source, window, weight = _by_lines(walk, data, window, weight, dot)
         padding = (0, 0, 0, 0)
     height, width, inputs, _ = weight.shape
-    packed = pack_integer_weights(weight, dot)
+    shape = tuple(int(n) for n in call.ty.shape)
+    size = (shape[1], shape[2])
+    tile = integer_tile(size, outputs, dot, walk.isa)
+    packed = pack_integer_weights(weight, dot, adjacent_vectors(tile, walk.isa))
     channels = packed.shape[3] * packed.shape[5]  # those behind the source's hold anything
     zero_point = 0 if dot.widens else data.zero_point  # what is left of it in the sums
     taken = weight.astype("int64").sum((0, 1, 2))
     bias = kernel.bias - zero_point * (taken - height * width * inputs * left_over.astype("int64"))
     bounded = requantize.bounded(kernel.largest())
-    shape = tuple(int(n) for n in call.ty.shape)
-    size = (shape[1], shape[2])
 
     def compute(x: te.Tensor, w: te.Tensor, start: te.Tensor, *constants: te.Tensor) -> te.Tensor:
         padded = x if len(x.shape) == 3 else pad_integer(x, padding, channels, data.zero_point, dot.data)
-        sums = integer_conv2d(padded, w, window, size, walk.isa.registers)
+        sums = integer_conv2d(padded, w, window, size, tile)
         if not left_over.any():
             return requantize.store(lambda n, y, x, c: sums[n, y, x, c] + start[c], shape, constants, bounded)
         totals, (zeros, *scales) = window_sums(padded, (height, width), inputs, window, size), constants
         corrected = lambda n, y, x, c: sums[n, y, x, c] + start[c] - zeros[c] * totals[n, y, x]  # noqa: E731
         return requantize.store(corrected, shape, scales, bounded)
 
-    constants = [packed, bias.astype("int32"), *[left_over.astype("int32")] * bool(left_over.any())]
+    constants = [dot.arranged(packed), bias.astype("int32"), *[left_over.astype("int32")] * bool(left_over.any())]
     return walk.call("integer_conv2d", compute, source, *map(relax.const, [*constants, *requantize.constants()]))
+
+
+def _dot_product(walk: Walk, kernel: _Kernel, outputs: int, inputs: int) -> tuple[DotProduct, np.ndarray, np.ndarray]:
+    """The best that can take the weights; they, and what is left of their zero points."""
+    lanes = walk.isa.lanes_for(outputs)
+    dot, (weight, left_over) = walk.isa.dot_product(lanes, inputs=inputs), kernel.signed()
+    if dot.pairwise and weight.min() == -128:  # two products of the least bytes would overflow
+        dot = walk.isa.dot_product(lanes, widening=True)
+    return (dot, *kernel.wide()) if dot.widens else (dot, weight, left_over)
 
 
 def _by_lines(
@@ -181,22 +203,23 @@ def _depthwise(
     largest = int(np.abs(numbers).sum((0, 1)).max()) * 255
     if largest >= _EXACT_IN_FLOAT:
         raise NotLowered(f"its sums reach {largest}")
-    if walk.rounding is not Rounding.REFERENCE and numbers.shape[1] <= 8:
+    widened = walk.isa.multiplies_long
+    if not widened and walk.rounding is not Rounding.REFERENCE and numbers.shape[1] <= 8:
         size = (int(call.args[0].ty.shape[1]), int(call.args[0].ty.shape[2]))
         depthwise = Depthwise(size, channels, numbers.shape[:2], window, data.zero_point, requantize.output)
         dot = depthwise.dot_product(walk.isa)
         if dot and requantize.bounded(kernel.largest()) and requantize.output.dtype != "int16":
             bias = kernel.bias - data.zero_point * numbers.sum((0, 1))
-            tables = depthwise.tables(numbers, bias, requantize.scale, dot.lanes)
-            function = integer_depthwise_kernel(depthwise, dot, terms=tables[0].shape[1])
+            tables = depthwise.tables(numbers, bias, [t.astype("float32") for t in requantize.constants()], dot.lanes)
+            function = integer_depthwise_kernel(depthwise, dot, tables[0].shape[1], requantize.rest is not None)
             return walk.call_kernel(
                 "integer_depthwise_conv2d", function, call.ty.shape, requantize.output.dtype, data.value, *tables
             )
-    lanes = walk.isa.lanes_for(channels)
-    weight = np.pad(numbers, ((0, 0), (0, 0), (0, -channels % lanes))).astype("float32")
+    lanes = 8 if widened else walk.isa.lanes_for(channels)
+    weight = np.pad(numbers, ((0, 0), (0, 0), (0, -channels % lanes))).astype("int16" if widened else "float32")
     shape = tuple(int(n) for n in call.ty.shape)
     small, bounded = int(kernel.largest().max()) < _EXACT_IN_FLOAT, requantize.bounded(kernel.largest())
-    exact = "float32" if small and walk.rounding is not Rounding.REFERENCE else "int32"
+    exact = "float32" if small and not widened and walk.rounding is not Rounding.REFERENCE else "int32"
 
     def compute(x: te.Tensor, w: te.Tensor, bias: te.Tensor, *scales: te.Tensor) -> te.Tensor:
         sums = integer_depthwise_conv2d(x, w, window, data.zero_point)
@@ -208,18 +231,17 @@ def _depthwise(
 
 def _transposed(walk: Walk, call: relax.Call, data: Integer, kernel: _Kernel, requantize: Requantize) -> relax.Expr:
     outputs = kernel.integers.shape[1]
-    lanes = walk.isa.lanes_for(outputs)
-    dot = walk.isa.dot_product(lanes)
-    weight, left_over = kernel.wide() if dot.widens else kernel.signed()
+    dot, weight, left_over = _dot_product(walk, kernel, outputs, kernel.integers.shape[0])
     if left_over.any():  # each output phase would need sums of its own taps
-        dot = walk.isa.dot_product(lanes, widening=True)
+        dot = walk.isa.dot_product(walk.isa.lanes_for(outputs), widening=True)
         weight, _ = kernel.wide()
     strides, (top, left) = _pair(call.attrs.strides), _pair(call.attrs.padding[:2])
     size = (int(call.ty.shape[1]), int(call.ty.shape[2]))
     whole = all(n % stride == 0 for n, stride in zip(size, strides, strict=True))
     if not whole or int(call.attrs.groups) != 1 or any(int(n) != 1 for n in call.attrs.dilation):
         raise NotLowered("its size, groups or dilation")
-    packed = pack_transposed_integer_weights(weight, dot, strides, (top, left))
+    tile = integer_tile((size[0] // strides[0], size[1] // strides[1]), outputs, dot, walk.isa, ragged=False)
+    packed = pack_transposed_integer_weights(weight, dot, strides, (top, left), adjacent_vectors(tile, walk.isa))
     # each output phase has taps of its own, so its share of the input's zero point is its own as well
     _, sy, sx, *_ = packed.shape
     taken = packed.astype("int64").sum((3, 4, 5, 7)).transpose(1, 2, 0, 3).reshape(sy, sx, -1)[..., :outputs]
@@ -228,9 +250,9 @@ def _transposed(walk: Walk, call: relax.Call, data: Integer, kernel: _Kernel, re
     bounded = requantize.bounded(kernel.largest())
 
     def compute(x: te.Tensor, w: te.Tensor, start: te.Tensor, *scales: te.Tensor) -> te.Tensor:
-        sums = integer_conv2d_transpose(x, w, (top, left), size, data.zero_point, dot.data)
+        sums = integer_conv2d_transpose(x, w, (top, left), size, data.zero_point, dot.data, tile)
         at = lambda n, y, x, c: sums[n, y // sy, x // sx, y % sy, x % sx, c] + start[y % sy, x % sx, c]  # noqa: E731
         return requantize.store(at, (1, *size, outputs), scales, bounded)
 
-    constants = [packed, bias.astype("int32"), *requantize.constants()]
+    constants = [dot.arranged(packed), bias.astype("int32"), *requantize.constants()]
     return walk.call("integer_conv2d_transpose", compute, data.value, *map(relax.const, constants))

@@ -7,18 +7,38 @@ from tvm import relax, te, tirx
 from tvm.ir import Expr, GenericConst
 
 from tvmpose.kernels.integer import Output
-from tvmpose.kernels.integer_elementwise import product_formula, rescale_formula, sum_formula
+from tvmpose.kernels.integer_elementwise import product_formula, rescale_formula, shifted_sum_formula, sum_formula
 from tvmpose.kernels.requantize import Rounding
+from tvmpose.passes.constants import constant_value
 from tvmpose.passes.integer_tables import is_identity
-from tvmpose.passes.integer_walk import Integer, NotLowered, Walk, operator_name
+from tvmpose.passes.integer_walk import Integer, NotLowered, Walk, operator_name, stored_above
 from tvmpose.passes.rebuild_call import rebuild_call
 from tvmpose.qdq import Quantization
 
 
 def integer_sum(walk: Walk, call: relax.Call, target: Quantization, output: Output) -> relax.Expr:
+    if (shifted := _with_number(walk, call)) is not None:
+        return _sum_with_number(walk, *shifted, target, output)
     first, second = (walk.integer(operand, wide=True) for operand in call.args)
     sign = -1 if operator_name(call) == "relax.subtract" else 1
     formula = sum_formula(walk.rounding, first.quantization, second.quantization, target, output, sign)
+    return _elementwise(walk, "integer_add", formula, first, second)
+
+
+def _with_number(walk: Walk, call: relax.Call) -> tuple[relax.Call, np.float32] | None:
+    """The sum of two in `call`, to which it adds a constant number: what the ONNX frontend makes of QLinearAdd."""
+    number, inner = constant_value(call.args[1], walk.definitions), walk.resolve(call.args[0])
+    if number is None or number.size != 1 or {operator_name(call), operator_name(inner)} != {"relax.add"}:
+        return None
+    return inner, np.float32(number.reshape(()))
+
+
+def _sum_with_number(
+    walk: Walk, call: relax.Call, number: np.float32, target: Quantization, output: Output
+) -> relax.Expr:
+    first, second = (walk.integer(operand) for operand in call.args)
+    shifts = [stored_above(walk, *each)[0] for each in zip(call.args, (first, second), strict=True)]
+    formula = shifted_sum_formula(first.quantization, second.quantization, shifts, number, target, output)
     return _elementwise(walk, "integer_add", formula, first, second)
 
 

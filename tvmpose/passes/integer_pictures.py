@@ -9,9 +9,9 @@ from tvmpose.kernels.integer_pool import integer_average_pool2d
 from tvmpose.kernels.integer_resize import MODES, integer_places, integer_resize_bilinear
 from tvmpose.kernels.requantize import Rounding
 from tvmpose.passes.integer_elementwise import in_units_of
-from tvmpose.passes.integer_walk import Integer, NotLowered, Walk, operator_name
+from tvmpose.passes.integer_walk import Integer, NotLowered, Walk, stored_above
 from tvmpose.passes.rebuild_call import rebuild_call
-from tvmpose.qdq import Quantization, quantization_of
+from tvmpose.qdq import Quantization
 
 
 def integer_resize(walk: Walk, call: relax.Call, target: Quantization, output: Output) -> relax.Expr:
@@ -23,7 +23,7 @@ def integer_resize(walk: Walk, call: relax.Call, target: Quantization, output: O
         return in_units_of(walk, Integer(walk.builder.emit(resized), data.quantization), target, output)
     if call.attrs.method != "linear" or mode not in MODES or int(call.ty.shape[0]) != 1:
         raise NotLowered(f"its method is {call.attrs.method}, {mode}")
-    shift, dtype = _shift(walk, call.args[0], data)
+    shift, dtype = stored_above(walk, call.args[0], data)
     if walk.rounding is Rounding.REFERENCE and dtype != "int8":
         raise NotLowered("the source resizes it in float")
     sizes = [(int(data.value.ty.shape[axis]), int(call.ty.shape[axis])) for axis in (1, 2)]
@@ -42,7 +42,7 @@ def integer_average_pool(walk: Walk, call: relax.Call, target: Quantization, out
     data, attrs = walk.integer(call.args[0]), call.attrs
     if attrs.layout != "NHWC" or attrs.count_include_pad or any(int(n) != 1 for n in attrs.dilation):
         raise NotLowered("its layout, padding or dilation")
-    shift, _ = _shift(walk, call.args[0], data)
+    shift, _ = stored_above(walk, call.args[0], data)
     kernel, strides = ((int(a), int(b)) for a, b in (attrs.pool_size, attrs.strides))
     top, left, *_ = (int(n) for n in attrs.padding)
     size = (int(call.ty.shape[1]), int(call.ty.shape[2]))
@@ -70,11 +70,3 @@ def integer_mean(walk: Walk, call: relax.Call, target: Quantization, output: Out
 
 def _extents(data: Integer, axes: list[int]) -> list[int]:
     return [int(data.value.ty.shape[axis]) for axis in axes]
-
-
-def _shift(walk: Walk, operand: relax.Expr, data: Integer) -> tuple[int, str]:
-    """What the stored bytes are above those of the source, and the source's dtype."""
-    definition = walk.resolve(operand)
-    source = quantization_of(definition) if operator_name(definition) == "relax.dequantize" else None
-    source = source or data.quantization
-    return data.zero_point - int(source.zero_point), source.dtype

@@ -47,7 +47,7 @@ def tabulated(walk: Walk, call: relax.Call, target: Quantization, output: Output
     if chain.source is None:
         raise NotLowered("no operand is quantized")
     integers = _all_integers(chain.source)
-    if operator_name(call) == "relax.nn.leakyrelu" and walk.rounding is not Rounding.ORT:
+    if operator_name(call) == "relax.nn.leakyrelu" and not walk.rounding.is_float:
         table = _leaky(walk, chain.source, float(call.attrs.alpha), target, output)
     else:
         by_table = operator_name(call) in _TABLES_OF_TFLITE
@@ -105,7 +105,7 @@ def _nearest(numbers: np.ndarray, rounding: Rounding, target: Quantization, by_t
 
     by_table: TensorFlow Lite has a table for it as well, made by multiplying.
     """
-    if rounding is Rounding.XNNPACK or (rounding is Rounding.REFERENCE and by_table):
+    if rounding.inverts or (rounding is Rounding.REFERENCE and by_table):
         units = numbers * (np.float32(1) / target.scale)
     else:
         units = numbers / target.scale

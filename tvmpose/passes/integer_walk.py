@@ -143,7 +143,7 @@ class Walk:
 
     def takes_wide(self, dtype: str) -> bool:
         """Whether int16 may stand for bytes: its arithmetic is that of floats, which only one rounding has anyway."""
-        return dtype == "int16" and self.rounding is Rounding.ORT
+        return dtype == "int16" and self.rounding.is_float
 
     def integer(self, expression: relax.Expr, wide: bool = False) -> Integer:
         """The integer tensor that a float operand is the dequantized form of, or that form moved or cast.
@@ -243,6 +243,14 @@ class Walk:
         """A kernel as TE computes it. fused: with its neighbours, where the fusion finds that it can be."""
         attrs = {} if fused else {"op_pattern": OPAQUE}
         return self.builder.call_te(compute, *arguments, primfunc_name_hint=name, primfunc_attrs=attrs)
+
+
+def stored_above(walk: Walk, operand: relax.Expr, data: Integer) -> tuple[int, str]:
+    """What the stored bytes of a float operand are above those of the source, and the source's dtype."""
+    definition = walk.resolve(operand)
+    source = qdq.quantization_of(definition) if operator_name(definition) == "relax.dequantize" else None
+    source = source or data.quantization
+    return data.zero_point - int(source.zero_point), source.dtype
 
 
 def _flip(value: tirx.Expr, dtype: str) -> tirx.Expr:

@@ -9,6 +9,7 @@ from tvm.ir import IRModule
 from tvm.relax.expr_functor import PyExprMutator, mutator
 from tvm_ffi import register_error
 
+from tvmpose.compact import Compact
 from tvmpose.errors import ModelError
 from tvmpose.kernels.convolution import (
     Window,
@@ -19,7 +20,9 @@ from tvmpose.kernels.convolution import (
     pack_weights,
     planar_conv2d,
 )
+from tvmpose.kernels.few_outputs import folded_conv2d, folded_lanes, pack_folded_weights
 from tvmpose.kernels.isa import VectorISA
+from tvmpose.kernels.tiling import packed_lanes
 from tvmpose.kernels.winograd import pays, transform_weights, winograd_conv2d
 
 register_error("ModelError", ModelError)  # else it leaves TVM's C++, which calls the passes, as a RuntimeError
@@ -27,23 +30,26 @@ register_error("ModelError", ModelError)  # else it leaves TVM's C++, which call
 
 @tvm.transform.module_pass(opt_level=0, name="LowerConvolution")
 class LowerConvolution:
-    """NHWC conv2d (HWIO, or HWOI for depthwise) and conv2d_transpose (IOHW) -> call_tir of tvmpose.kernels."""
+    """NHWC conv2d (HWIO, or HWOI for depthwise) and conv2d_transpose (IOHW) -> call_tir of tvmpose.kernels.
 
-    def __init__(self, isa: VectorISA):
-        self.isa = isa
+    weights: the format that they are rounded to, once packed; None: as they are.
+    """
+
+    def __init__(self, isa: VectorISA, weights: Compact | None = None):
+        self.isa, self.weights = isa, weights
 
     def transform_module(self, mod: IRModule, _: tvm.transform.PassContext) -> IRModule:
         relax.analysis.post_order_visit(mod["main"], _refuse_unsupported)
-        lowering = _Lowering(mod, self.isa)
+        lowering = _Lowering(mod, self.isa, self.weights)
         lowering.builder_.update_func(mod.get_global_var("main"), lowering.visit_expr(mod["main"]))
         return lowering.builder_.get()
 
 
 @mutator
 class _Lowering(PyExprMutator):
-    def __init__(self, mod: IRModule, isa: VectorISA):
+    def __init__(self, mod: IRModule, isa: VectorISA, weights: Compact | None):
         super().__init__(mod)
-        self.isa = isa
+        self.isa, self.weights = isa, weights
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = super().visit_call_(call)
@@ -60,35 +66,42 @@ class _Lowering(PyExprMutator):
             weight = weight.transpose(0, 1, 3, 2)  # -> HWIO
         if attrs.groups > 1:
             padding = -channels % self.isa.lanes_for(channels)
-            packed = relax.const(np.pad(weight[:, :, 0], ((0, 0), (0, 0), (0, padding))))
+            packed = np.pad(weight[:, :, 0], ((0, 0), (0, 0), (0, padding)))
             return self._call("depthwise_conv2d", lambda x, w: depthwise_conv2d(x, w, window), data, packed)
+        if lanes := folded_lanes(weight.shape[2], weight.shape[3], self.isa):
+            folded = pack_folded_weights(weight, lanes)
+            return self._call("folded_conv2d", lambda x, w: folded_conv2d(x, w, window), data, folded)
         if weight.shape[3] < 4 and weight.shape[:2] != (1, 1):
-            plain = relax.const(np.ascontiguousarray(weight))
-            return self._call("planar_conv2d", lambda x, w: planar_conv2d(x, w, window), data, plain)
+            return self._call("planar_conv2d", lambda x, w: planar_conv2d(x, w, window), data, weight)
         packed = pack_weights(weight, self.isa.lanes_for(weight.shape[3]))
         phased = packed[:, None, None]
         size = (int(call.ty.shape[1]), int(call.ty.shape[2]))
         if window.strides == window.dilation == (1, 1) and pays(phased.shape, size, weight.shape[3]):
             compute = lambda x, w: winograd_conv2d(x, w, (top, left), (0, 0), size)  # noqa: E731
-            return self._call("winograd_conv2d", compute, data, relax.const(transform_weights(phased)))
-        packed = relax.const(packed)
-        return self._call("conv2d", lambda x, w: conv2d(x, w, window, weight.shape[3]), data, packed)
+            return self._call("winograd_conv2d", compute, data, transform_weights(phased))
+        inputs, outputs = weight.shape[2:]
+        packed = pack_weights(weight, packed_lanes(size, outputs, inputs, self.isa))
+        return self._call("conv2d", lambda x, w: conv2d(x, w, window, outputs), data, packed)
 
     def _conv2d_transpose(self, call: relax.Call) -> relax.Expr:
         data, weight, attrs = call.args[0], self._weight(call), call.attrs
         strides, (top, left) = _pair(attrs.strides), _pair(attrs.padding[:2])
         size = (int(call.ty.shape[1]), int(call.ty.shape[2]))
-        packed = pack_transposed_weights(weight, self.isa.lanes_for(weight.shape[1]), strides, (top, left))
         outputs = weight.shape[1]
+        packed = pack_transposed_weights(weight, self.isa.lanes_for(outputs), strides, (top, left))
         if pays(packed.shape, size, outputs):
             flipped = transform_weights(packed[:, :, :, ::-1, ::-1])
             compute = lambda x, w: winograd_conv2d(x, w, (1, 1), (top, left), size)  # noqa: E731
-            return self._call("winograd_conv2d_transpose", compute, data, relax.const(flipped))
+            return self._call("winograd_conv2d_transpose", compute, data, flipped)
+        phase = (size[0] // strides[0], size[1] // strides[1])
+        lanes = packed_lanes(phase, outputs, weight.shape[0], self.isa)
+        packed = pack_transposed_weights(weight, lanes, strides, (top, left))
         compute = lambda x, w: conv2d_transpose(x, w, (top, left), size, outputs)  # noqa: E731
-        return self._call("conv2d_transpose", compute, data, relax.const(packed))
+        return self._call("conv2d_transpose", compute, data, packed)
 
-    def _call(self, name: str, compute: Callable[..., te.Tensor], *arguments: relax.Expr) -> relax.Expr:
-        return self.builder_.call_te(compute, *arguments, primfunc_name_hint=name)
+    def _call(self, name: str, compute: Callable[..., te.Tensor], data: relax.Expr, weights: np.ndarray) -> relax.Expr:
+        stored = np.ascontiguousarray(self.weights.rounded(weights) if self.weights else weights)
+        return self.builder_.call_te(compute, data, relax.const(stored), primfunc_name_hint=name)
 
     def _weight(self, call: relax.Call) -> np.ndarray:
         weight = self.lookup_binding(call.args[1]) if isinstance(call.args[1], relax.Var) else call.args[1]

@@ -8,6 +8,7 @@ from tvm import relax
 from tvm.ir import IRModule
 from tvm.target import Target
 
+from tvmpose.compact import Compact
 from tvmpose.kernels.isa import vector_isa
 from tvmpose.kernels.requantize import Rounding
 from tvmpose.passes.annotate_fusion import AnnotateFusion
@@ -30,7 +31,7 @@ def shared_phases() -> list[Phase]:
     return [("layout", [relax.transform.Normalize(), _module_pass(keeping_quantized_constants(_layout), "layout")])]
 
 
-def phases(target: Target, rounding: Rounding = Rounding.XNNPACK) -> list[Phase]:
+def phases(target: Target, rounding: Rounding = Rounding.XNNPACK, weights: Compact | None = None) -> list[Phase]:
     """Those after the shared ones."""
     isa, T = vector_isa(target), relax.transform
     return [
@@ -50,7 +51,7 @@ def phases(target: Target, rounding: Rounding = Rounding.XNNPACK) -> list[Phase]
             ],
         ),
         # our kernels for what costs, TVM's definitions for the rest; nothing is scheduled yet
-        ("lower", [LowerConvolution(isa), legalize(), T.FoldConstant(), T.DeadCodeElimination()]),
+        ("lower", [LowerConvolution(isa, weights), legalize(), T.FoldConstant(), T.DeadCodeElimination()]),
         # bias, activation, residual into the kernel before them
         ("fuse", [AnnotateFusion(), T.FuseOps(), T.FuseTIR(), T.RewriteDataflowReshape(), T.DeadCodeElimination()]),
         ("schedule", [ScheduleKernels(isa)]),
@@ -70,12 +71,14 @@ def run_pipeline(
     target: Target,
     on_phase: Callable[[str, IRModule], None] | None = None,
     rounding: Rounding = Rounding.XNNPACK,
+    weights: Compact | None = None,
 ) -> IRModule:
     """Returns a module whose main is a straight line of call_tir over scheduled PrimFuncs.
 
-    on_phase(name, module) is called after each phase, for progress and dumps.
+    on_phase(name, module) is called after each phase, for progress and dumps. weights: what those of float
+    convolutions are rounded to.
     """
-    return finish_pipeline(begin_pipeline(mod, on_phase), target, on_phase, rounding)
+    return finish_pipeline(begin_pipeline(mod, on_phase), target, on_phase, rounding, weights)
 
 
 def begin_pipeline(mod: IRModule, on_phase: Callable[[str, IRModule], None] | None = None) -> IRModule:
@@ -93,11 +96,12 @@ def finish_pipeline(
     target: Target,
     on_phase: Callable[[str, IRModule], None] | None = None,
     rounding: Rounding = Rounding.XNNPACK,
+    weights: Compact | None = None,
 ) -> IRModule:
     """The rest of it, for what begin_pipeline returned."""
     lowered = None
     with target, tvm.transform.PassContext(opt_level=3):
-        for name, passes in phases(target, rounding):
+        for name, passes in phases(target, rounding, weights):
             mod = tvm.transform.Sequential(passes)(mod)
             if name == "integers" and refusals_of(mod) is not None:
                 lowered = mod

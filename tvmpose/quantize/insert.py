@@ -1,7 +1,5 @@
 """Choices put into a network: quantize and dequantize around what becomes integers, weights and biases as integers."""
 
-from dataclasses import replace
-
 import numpy as np
 from tvm import relax
 from tvm.ir import IRModule
@@ -31,7 +29,7 @@ def insert(network: Network, choices: Choices) -> IRModule:
     def on_layer(builder: relax.BlockBuilder, layer: Layer, data: relax.Expr) -> relax.Expr:
         source = choices.bytes.get(layer.operands[0])
         if source is None or layer.name in choices.float_layers:
-            return as_it_is(builder, in_half_precision(layer), data)
+            return as_it_is(builder, layer, data)
         bias = layer.bias + choices.corrections.get(layer.name, np.float32(0))
         quantization = layer_weight_quantization(layer, bias, source, choices.least_error_weights)
         weight = relax.const(integers(layer.weight, quantization))
@@ -59,13 +57,6 @@ def insert(network: Network, choices: Choices) -> IRModule:
         return in_bytes[name] if name in in_bytes and unit in byte_readers(network, units, name) else value
 
     return rebuild(network, on_layer=on_layer, on_tensor=on_tensor, on_read=on_read)
-
-
-def in_half_precision(layer: Layer) -> Layer:
-    """With float16 weights where all fit, which then take half the space: far finer than the bytes around them."""
-    with np.errstate(over="ignore"):  # what overflows is not close, and stays as it is
-        half = layer.weight.astype("float16").astype("float32")
-    return replace(layer, weight=half) if np.allclose(half, layer.weight, rtol=1e-3, atol=1e-6) else layer
 
 
 def layer_weight_quantization(layer: Layer, bias: np.ndarray, source: Quantization, least_error: bool) -> Quantization:

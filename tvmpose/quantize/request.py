@@ -62,11 +62,10 @@ class Quantized:
 
 @dataclass(frozen=True)
 class Request:
-    """A model to quantize: choices in a file, or pictures to make them from. accept_loss: whatever the gate says."""
+    """A model to quantize: choices in a file, or pictures to make them from."""
 
     choices: Path | None = None
     calibration: Calibration | None = None
-    accept_loss: bool = False
 
     def apply(
         self,

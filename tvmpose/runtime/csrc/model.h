@@ -53,10 +53,13 @@ typedef struct {
   uint64_t offset; /* from the start of the arena or the weights; a multiple of 64 */
 } tvmpose_tensor;
 
-/* Weights that are exact in half precision lie in the library as such; open() expands them to float in the arena. */
+/* Weights that a smaller format holds exactly lie in the library as such; open() expands them to float in the arena. */
+enum { TVMPOSE_AS_INT8 = 0, TVMPOSE_AS_FLOAT16 = 1, TVMPOSE_AS_BFLOAT16 = 2 };
+
 typedef struct {
   uint64_t weights_offset, arena_offset, count; /* count: elements */
-} tvmpose_half_weights;
+  uint8_t format;                               /* TVMPOSE_AS_... */
+} tvmpose_compact_weights;
 
 typedef struct {
   tvmpose_kernel function; /* NULL: this network has no such step */
@@ -70,8 +73,8 @@ typedef struct {
   const uint8_t *weights; /* 64-byte aligned */
   const tvmpose_tensor *tensors;
   int32_t num_tensors;
-  const tvmpose_half_weights *half_weights;
-  int32_t num_half_weights;
+  const tvmpose_compact_weights *compact_weights;
+  int32_t num_compact_weights;
   const uint16_t *inputs, *outputs; /* info.num_inputs / num_outputs indices, all of them in the arena */
   const tvmpose_call *calls;        /* the network, a straight line */
   int32_t num_calls;

@@ -1,4 +1,4 @@
-/* weights.c - half-precision weights to float, once at open. */
+/* weights.c - weights of smaller formats to float, once at open. */
 
 /* A finite half's exponent and mantissa, moved to a float's places, are the float scaled by 2^-112: so one multiplication
  * converts normal and subnormal numbers alike. */
@@ -14,10 +14,25 @@ static void expand_half(const uint16_t *half, float *out, uint64_t count) {
   }
 }
 
+/* A bfloat16 is the upper half of a float. */
+static void expand_brain(const uint16_t *brain, float *out, uint64_t count) {
+  for (uint64_t i = 0; i < count; ++i) {
+    uint32_t bits = (uint32_t)brain[i] << 16;
+    memcpy(&out[i], &bits, sizeof bits);
+  }
+}
+
+static void expand_bytes(const int8_t *bytes, float *out, uint64_t count) {
+  for (uint64_t i = 0; i < count; ++i) out[i] = bytes[i];
+}
+
 static void expand_weights(uint8_t *arena, const tvmpose_model *model) {
-  for (int32_t i = 0; i < model->num_half_weights; ++i) {
-    const tvmpose_half_weights *w = &model->half_weights[i];
-    expand_half((const uint16_t *)(const void *)(model->weights + w->weights_offset),
-                (float *)(void *)(arena + w->arena_offset), w->count);
+  for (int32_t i = 0; i < model->num_compact_weights; ++i) {
+    const tvmpose_compact_weights *w = &model->compact_weights[i];
+    const void *stored = model->weights + w->weights_offset;
+    float *out = (float *)(void *)(arena + w->arena_offset);
+    if (w->format == TVMPOSE_AS_INT8) expand_bytes(stored, out, w->count);
+    else if (w->format == TVMPOSE_AS_FLOAT16) expand_half(stored, out, w->count);
+    else expand_brain(stored, out, w->count);
   }
 }

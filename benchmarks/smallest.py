@@ -1,0 +1,141 @@
+"""The smallest bundles: which network, what of it, how large on disk, and how good.
+
+    python -m benchmarks.smallest [--write]
+
+Compiled for this machine. The accuracy is PCK@0.2 on the people of coco/val2017 in their own boxes: the share of the
+annotated joints from shoulders to ankles, which all of these networks have, that are found within a fifth of the box's
+longer side. No time is taken, so it does not matter what else runs.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from benchmarks.measuring import ROOT, Benchmark, Model, arguments, compiled, run
+from benchmarks.report import markdown_table
+from tvmpose import runtime
+from tvmpose.benchmark.machine import Disturbance, Machine
+from tvmpose.pose.skeletons import skeleton
+
+DOCUMENT = ROOT / "benchmarks" / "README.md"
+RESULT = ROOT / "benchmarks" / "smallest.json"
+SMALL_BYTES, CLOSE = 1e6, 0.2
+JOINTS = tuple(
+    f"{side}_{part}" for side in ("left", "right") for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+)
+HEADER = ("network", "compiled with", "bundle", "library", "PCK@0.2")
+
+
+@dataclass(frozen=True)
+class Small:
+    """A model and what of it is compiled; calibrated: quantized by us."""
+
+    model: Model
+    options: tuple[str, ...] = ()
+    calibrated: bool = False
+
+
+MODELS: Mapping[str, Small] = {
+    "edvardhua-cpm, int8": Small(Model("edvardhua-cpm", "edvardhua_cpm_192.tflite", 277, {}), calibrated=True),
+    "edvardhua-cpm": Small(Model("edvardhua-cpm", "edvardhua_cpm_192.tflite", 277, {})),
+    "blazepose-lite, int8": Small(
+        Model("blazepose-lite", "pose_landmark_lite.tflite", 198, {}), ("--outputs", "head"), calibrated=True
+    ),
+    "movenet-lightning, int8": Small(
+        Model("movenet-lightning-coral", "movenet_single_pose_lightning_ptq.tflite", 271, {})
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """Sizes in bytes; joints: how many were annotated."""
+
+    network: str
+    options: str
+    bundle_bytes: int
+    library_bytes: int
+    close: float
+    joints: int
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Compile, measure, print; write the table where asked to."""
+    parser = arguments("smallest", __doc__, list(MODELS))
+    options = parser.parse_args(given)
+    options.noisy = True
+    if "TVMPOSE_DATA" not in os.environ:
+        parser.error("TVMPOSE_DATA is not set")
+    coco = Path(os.environ["TVMPOSE_DATA"]) / "coco"
+
+    def measure() -> list[Row]:
+        rows = [row(name, coco, options.build / "smallest" / f"bundle{i}") for i, name in enumerate(options.models)]
+        return sorted(rows, key=lambda row: row.bundle_bytes)
+
+    return run(Benchmark("smallest", (DOCUMENT,), RESULT, measure, describe, numbers), options)
+
+
+def row(name: str, coco: Path, folder: Path) -> Row:
+    """Everything about one network."""
+    small = MODELS[name]
+    boxes = coco / "person_keypoints_train2017_calib64.json"
+    calibration = ("--precision", "int8", "--calibrate", str(coco / "train2017"), "--boxes", str(boxes))
+    options = (*small.options, *(calibration if small.calibrated else ()))
+    made = compiled(small.model, folder, options)
+    said = " ".join((*small.options, *(("--precision int8",) if small.calibrated else ())))
+    with runtime.load(made.bundle) as pose:
+        close, joints = share_close(
+            lambda picture, box: dict(zip(pose.keypoint_names, pose(picture, [box])[0].keypoints, strict=True)), coco
+        )
+    size = sum(file.stat().st_size for file in made.bundle.iterdir())
+    return Row(name, said, size, made.library_bytes, close, joints)
+
+
+def share_close(
+    estimate: Callable[[np.ndarray, Sequence[float]], Mapping[str, np.ndarray]], coco: Path
+) -> tuple[float, int]:
+    """PCK, and of how many joints; estimate: picture (uint8 BGR) and box to keypoints by name."""
+    table = json.loads((coco / "person_keypoints_val2017_dev100.json").read_text())
+    pictures = {image["id"]: cv2.imread(str(coco / "val2017" / image["file_name"])) for image in table["images"]}
+    names, close = skeleton("coco17").keypoints, []
+    for person in table["annotations"]:
+        if person["iscrowd"] or not person["num_keypoints"]:
+            continue
+        found = estimate(pictures[person["image_id"]], person["bbox"])
+        truth = dict(zip(names, np.reshape(person["keypoints"], (-1, 3)), strict=True))
+        reach = CLOSE * max(person["bbox"][2:])
+        close += [
+            float(np.hypot(*(found[joint][:2] - truth[joint][:2]))) <= reach for joint in JOINTS if truth[joint][2]
+        ]
+    return float(np.mean(close)), len(close)
+
+
+def numbers(rows: Sequence[Row]) -> dict[str, Any]:
+    return {"rows": [asdict(row) for row in rows]}
+
+
+def describe(rows: Sequence[Row], machine: Machine, disturbance: Disturbance) -> str:
+    """The table in Markdown; what is small enough in bold."""
+    cells = [
+        (
+            row.network,
+            f"`{row.options}`" if row.options else "–",
+            ("**{:.2f} MB**" if row.bundle_bytes <= SMALL_BYTES else "{:.2f} MB").format(row.bundle_bytes / 1e6),
+            f"{row.library_bytes / 1e6:.2f} MB",
+            f"{row.close:.3f}",
+        )
+        for row in rows
+    ]
+    joints = max(row.joints for row in rows)
+    return f"{markdown_table(HEADER, cells)}\n\nBold: at most {SMALL_BYTES / 1e6:.0f} MB. {joints} joints. {machine}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
