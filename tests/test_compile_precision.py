@@ -24,7 +24,7 @@ def test_compile__half_precision__computes_with_the_rounded_weights(
     assert main([*tiny.arguments(tmp_path / "bundle"), "--precision", precision]) == 0
     assert f"{precision}  weights of convolutions" in capfd.readouterr().out
     manifest = json.loads((tmp_path / "bundle" / MANIFEST).read_text())
-    verification = manifest["verification"]
+    verification = manifest["libraries"][0]["verification"]
     assert manifest["precision"] == precision and manifest["quantized"] is None and verification["similarity"] > 0.9
     model = onnx.load(tiny.model)
     for tensor in model.graph.initializer:

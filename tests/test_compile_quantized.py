@@ -47,7 +47,7 @@ def test_compile__quantized_onnx__verified_in_keypoints_against_a_graph_that_was
     rounding = options[1] if options else "ort"
     assert err == "" and f"onnx, 1 in, 1 out; quantized, rounding as {rounding}" in out
     written = manifest(output)
-    verification = written["verification"]
+    verification = written["libraries"][0]["verification"]
     assert written["rounding"] == rounding and verification["status"] == "verified"
     assert verification["judge"].endswith("no graph optimizations") and verification["joints"] > 0
     assert verification["median_px"] <= 0.05 and verification["tensors_within_step"] >= 0.99
@@ -59,7 +59,7 @@ def test_compile__quantized_without_card__verified_in_steps(
 ):
     assert main(plain_arguments(quantized, tmp_path / "bundle")) == 0
     assert "% of the values within one" in capfd.readouterr().out
-    verification = manifest(tmp_path / "bundle")["verification"]
+    verification = manifest(tmp_path / "bundle")["libraries"][0]["verification"]
     assert verification["joints"] == 0 and verification["tensors_max_steps"] <= 1.001
     assert check_main(["--check", str(tmp_path / "bundle")]) == 0
 

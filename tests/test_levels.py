@@ -12,6 +12,7 @@ from tests.conftest import CSRC
 from tests.tiny import Tiny, write_tiny_quantized
 from tvmpose.cli.main import main
 from tvmpose.codegen.bundle import MANIFEST
+from tvmpose.codegen.elf import same_code
 from tvmpose.compile import Report, compile_model, resolve
 from tvmpose.runtime import load
 from tvmpose.runtime.pose import main as check_main
@@ -27,8 +28,7 @@ levels = [
     {name = "v2", title = "old"},
     {name = "v3", title = "AVX2", cpu = "x86-64-v3"},
     {name = "v3-gfni", title = "AVX2 and more", cpu = "x86-64-v3", attributes = ["+gfni"]},
-    {name = "v3-vnni", title = "AVX-VNNI", cpu = "x86-64-v3", attributes = ["+avxvnni"], integers_only = true},
-    {name = "top", title = "what nobody has", cpu = "sapphirerapids"},
+    {name = "top", title = "what nobody has", cpu = "sapphirerapids", integers_only = true},
 ]
 """
 
@@ -76,7 +76,6 @@ def test_compile__levels__a_library_each_the_most_demanding_first(report: Report
     libraries = json.loads((folder / "bundle" / MANIFEST).read_text())["libraries"]
     assert [(library["file"], library["target"]) for library in libraries] == [
         ("libtinyq-top.so", "family:top"),
-        ("libtinyq-v3-vnni.so", "family:v3-vnni"),
         ("libtinyq-v3.so", "family:v3"),
         ("libtinyq.so", "family:v2"),
     ]
@@ -87,12 +86,12 @@ def test_compile__levels__a_library_each_the_most_demanding_first(report: Report
 
 
 def test_compile__levels__manifest_says_what_was_run_of_each(report: Report):
-    top, vnni, v3, v2 = report.manifest.libraries
+    top, v3, v2 = report.manifest.libraries
     statuses = [library.verification.status for library in (top, v3, v2)]
     assert statuses == ["host-equivalent only", "verified", "verified"]
-    assert all(library.verification.joints for library in (top, vnni, v3, v2))
+    assert all(library.verification.joints for library in (top, v3, v2))
     assert top.verification.judge == v3.verification.judge
-    assert set(v2.cpu_features) < set(v3.cpu_features) < set(vnni.cpu_features) < set(top.cpu_features)
+    assert set(v2.cpu_features) < set(v3.cpu_features) < set(top.cpu_features)
     assert [step.name for step in top.steps] != [] != [step.name for step in v2.steps]
 
 
@@ -171,22 +170,26 @@ def test_compile__model_without_integers__no_level_for_integers_alone(
     arguments = [*tiny.arguments(tmp_path / "bundle"), "--target", str(folder / "family.toml"), "--no-verify"]
     assert main(arguments) == 0
     out = capfd.readouterr().out
-    assert "v3-vnni" not in out.partition("import")[2]
-    lines = out.strip().splitlines()[-4:]
-    assert [line.split()[:2] for line in lines[:3]] == [
-        ["top", "libtiny-top.so:"],
-        ["v3", "libtiny-v3.so:"],
-        ["v2", "libtiny.so:"],
-    ]
-    assert re.search(r"bundle: [\d.]+ MB, 3 libraries; compiled in", lines[3])
+    assert "top" not in out.partition("import")[2]
+    *lines, last = out.strip().splitlines()[-3:]
+    assert [line.split()[:2] for line in lines] == [["v3", "libtiny-v3.so:"], ["v2", "libtiny.so:"]]
+    assert re.search(r"bundle: [\d.]+ MB, 2 libraries; compiled in", last)
 
 
-def test_compile__single_level__as_a_target_of_its_own(folder: Path, tiny: Tiny, tmp_path: Path):
+@pytest.mark.slow
+def test_compile__single_level__the_same_code_as_beside_others(
+    report: Report, folder: Path, quantized: Tiny, tmp_path: Path
+):
+    """What the levels share is no part of the result."""
     target = load_target(f"{folder / 'family.toml'}:v3")
-    options = resolve(str(tiny.model), card=None, target=target, output=tmp_path / "one", verify=False)
+    output, card = tmp_path / "one", str(quantized.card)
+    options = resolve(str(quantized.model), card=card, target=target, output=output, verify=False, dump=tmp_path)
     manifest = compile_model(options).manifest
-    assert [(library.file, library.target) for library in manifest.libraries] == [("libtiny.so", "family:v3")]
-    assert set(manifest.files) == {"libtiny.so", "tvmpose.h", "pose.py"}
+    assert [(library.file, library.target) for library in manifest.libraries] == [("libtinyq.so", "family:v3")]
+    assert set(manifest.files) == {"libtinyq.so", "tvmpose.h", "pose.py"}
+    alone, beside = tmp_path / "build", folder / "dump" / "build" / "v3"
+    assert (alone / "weights.bin").read_bytes() == (beside / "weights.bin").read_bytes()
+    assert same_code(alone / "kernels.o", beside / "kernels.o", ("tinyq", "tinyq_v3"))
 
 
 def test_load_header__in_the_package__is_about_sixty_lines():

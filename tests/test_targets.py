@@ -218,6 +218,7 @@ def test_load_target__shipped_levels__each_needs_more_than_the_first(monkeypatch
         (('"+avxvnni"', '"+avxvni"'), r"no attribute '\+avxvni'.*mean \+avxvnni"),
         (('"+avxvnni"', '"-movbe"'), "level v3 would never be chosen: v3-vnni, after it, needs no more"),
         (('cpu = "x86-64-v3"}', 'cpu = "x86-64"}'), "level v3 needs less than the first level, v2: not .*sse4.2"),
+        (('title = "old"', 'title = "old", integers_only = true'), "the first level, v2, must be for every model"),
         (('title = "old"', 'title = "old", speed = 1'), r"levels\[0\]: unknown key 'speed'"),
         (("linux-gnu", "apple-macos11.0"), "levels are for targets that get shared libraries"),
         (("levels", 'linker = "none"\nlevels'), "levels are for targets that get shared libraries"),

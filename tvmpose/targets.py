@@ -61,6 +61,8 @@ class Target:
     def __post_init__(self) -> None:
         if self.levels and (self.linker == "none" or not self.is_elf):
             raise ValueError("levels are for targets that get shared libraries (ELF), which are chosen at run time")
+        if self.levels and self.levels[0].integers_only:
+            raise ValueError(f"the first level, {self.levels[0].name}, must be for every model: no integers_only")
         names = [re.sub("[.-]", "_", level.name) for level in self.levels]
         if len(set(names)) < len(names):
             raise ValueError(f"two levels have the same name in C: {', '.join(names)}")

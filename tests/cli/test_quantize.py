@@ -21,7 +21,7 @@ def test_quantize__tiny_model__a_file_that_compile_takes_and_the_manifest_says_s
     manifest = json.loads((bundle / "manifest.json").read_text())
     assert manifest["quantized"]["recipe"] == "balanced" and manifest["quantized"]["integer_share"] == 1
     assert manifest["rounding"] == "ort"
-    found = manifest["verification"]
+    found = manifest["libraries"][0]["verification"]
     assert found["status"] == "verified" and found["median_px"] <= 2 and found["similarity"] > 0.9
 
 

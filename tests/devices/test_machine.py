@@ -35,7 +35,7 @@ def compiled(tiny: Tiny, output: Path) -> Report:
 
 
 def status(bundle: Path) -> str:
-    return json.loads((bundle / MANIFEST).read_text())["verification"]["status"]
+    return json.loads((bundle / MANIFEST).read_text())["libraries"][0]["verification"]["status"]
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def test_compile__int8_of_a_real_model__precision_and_size(name: str, data: Path
             estimate = lambda picture, box, pose=pose: pose(picture, [box], format="bgr")[0].keypoints  # noqa: E731
             found.append(average_precision(estimate, load_card(name).skeleton, annotations, pictures))
     manifest = json.loads((tmp_path / "int8" / MANIFEST).read_text())
-    share = manifest["memory"]["weight_bytes"] / (4 * PARAMETERS[name])
+    share = manifest["libraries"][0]["memory"]["weight_bytes"] / (4 * PARAMETERS[name])
     print(f"{name}: AP {found[0]:.3f} float, {found[1]:.3f} int8; weights {share:.1%} of float32's")
     assert found[1] >= found[0] - 0.03
     assert share <= 0.30 and manifest["quantized"]["integer_share"] >= 0.9

@@ -149,7 +149,7 @@ def best(family: Family, cpu: frozenset[str]) -> str | None:
     return ([None, *(name for name, needed in family.needs.items() if needed <= cpu)])[-1]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_choice__any_cpu__is_the_highest_level_that_it_has_all_features_of(
     family: Family, monkeypatch: pytest.MonkeyPatch, data: st.DataObject
