@@ -75,13 +75,13 @@ def test_load__convolution_on_integers__agrees(tmp_path, groups, data, kernel, p
     low, count = np.iinfo(data).min, 8 if per_channel else 1
     weight, bias = integers(kernel, 8, 4 // groups, 3, 3), integers("int16", 8)
     scales = np.linspace(0.002, 0.01, count).round(4)
-    zero_points = np.full(count, 128 if kernel == "uint8" else 0)
+    zero_points, step = (np.full(count, 128), 0.2) if kernel == "uint8" else (np.zeros(count, int), 0.1)
     path = write(
         tmp_path,
         f"""agraph ({data}[1,4,9,8] x) => ({data}[1,8,5,4] y)
         <float xs = {{0.05}}, {data} xz = {{{low + 120}}}, {kernel}[8,{4 // groups},3,3] w = {{{listed(weight)}}},
          float[{count}] ws = {{{listed(scales)}}}, {kernel}[{count}] wz = {{{listed(zero_points)}}},
-         float ys = {{0.2}}, {data} yz = {{{low + 100}}}, int32[8] b = {{{listed(bias)}}}>
+         float ys = {{{step}}}, {data} yz = {{{low + 100}}}, int32[8] b = {{{listed(bias)}}}>
         {{ y = QLinearConv <pads = [1,1,1,1], strides = [2,2], group = {groups}>
              (x, xs, xz, w, ws, wz, ys, yz, b) }}""",
     )
@@ -111,7 +111,7 @@ def test_load__matrix_product_on_integers__agrees(tmp_path, per_column):
         f"""agraph (uint8[4,7] a) => (uint8[4,5] y)
         <float s = {{0.05}}, uint8 z = {{120}}, int8[7,5] b = {{{listed(integers("int8", 7, 5))}}},
          float[{count}] t = {{{listed(np.linspace(0.01, 0.03, count).round(3))}}},
-         int8[{count}] w = {{{listed(np.arange(count))}}}, float u = {{0.5}}>
+         int8[{count}] w = {{{listed(np.arange(count))}}}, float u = {{0.25}}>
         {{ y = QLinearMatMul (a, s, z, b, t, w, u, z) }}""",
     )
     assert_within_a_step(path, integers("uint8", 4, 7))
@@ -126,7 +126,7 @@ def test_load__gemm_on_integers__agrees(tmp_path, transposed, alpha):
         f"""agraph (uint8[4,7] a) => (uint8[4,5] y)
         <float s = {{0.05}}, uint8 z = {{120}}, int8[{shape}] b = {{{listed(integers("int8", 7, 5))}}},
          float[5] t = {{0.01, 0.02, 0.03, 0.015, 0.025}}, int8[5] w = {{0, 1, 2, 3, 4}},
-         int32[5] c = {{1000, -2000, 3000, 0, 500}}, float u = {{0.5}}>
+         int32[5] c = {{1000, -2000, 3000, 0, 500}}, float u = {{{alpha / 2}}}>
         {{ y = com.microsoft.QGemm <transB = {transposed}, alpha = {alpha}> (a, s, z, b, t, w, c, u, z) }}""",
     )
     assert_within_a_step(path, integers("uint8", 4, 7))
