@@ -42,7 +42,7 @@ def integer_tile(
     vectors = -(-outputs // dot.lanes)
     if isa.by_element and dot.taken >= 4:
         return by_element_tile(*size, vectors, dot.lanes, isa.registers, dot)
-    return conv2d_tile(*size, vectors, dot.lanes, isa.registers, ragged)
+    return conv2d_tile(*size, vectors, dot.lanes, isa.registers, ragged, whole=True)  # dot products take all lanes
 
 
 def adjacent_vectors(tile: RegisterTile, isa: VectorISA) -> int:
