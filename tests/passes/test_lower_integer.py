@@ -149,7 +149,7 @@ def problems(draw: st.DrawFn) -> Problem:
     return Problem(
         size,
         inputs,
-        inputs if depthwise else draw(st.sampled_from([1, 3, 8, 17, 34, 48])),
+        inputs if depthwise else draw(st.sampled_from([1, 3, 8, 17, 34, 48, 88])),
         kernel,
         draw(st.sampled_from([(1, 1), (2, 2), (1, 2)])),
         padding,
