@@ -61,10 +61,10 @@ def test_profile__tiny_model__every_step_and_the_files(bundle: Path, threads: st
 
 
 def test_profile__no_compiler__times_and_a_warning(bundle: Path, monkeypatch, capsys):
-    def missing(target: object) -> None:
+    def missing(*arguments: object) -> None:
         raise SetupError("no C compiler")
 
-    monkeypatch.setattr(roofline, "toolchain_for", missing)
+    monkeypatch.setattr(roofline, "build_here", missing)
     assert main(["profile", str(bundle), "--frames", "2"]) == 0
     out, err = capsys.readouterr()
     assert "warning: no limits to compare with: no C compiler" in err and "left on the table" not in out

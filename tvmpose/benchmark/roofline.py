@@ -4,7 +4,6 @@ roofline.c is compiled for the instructions that the bundle's kernels use and ru
 """
 
 import ctypes
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -14,9 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tvmpose.codegen.toolchain import toolchain_for
+from tvmpose.codegen.toolchain import build_here
 from tvmpose.errors import SetupError
-from tvmpose.targets import Target
 
 ATTEMPTS = 50  # the best counts: what disturbs can only slow down
 SECONDS = 0.004  # of each: short enough that some are not interrupted
@@ -84,11 +82,7 @@ def vectors_for(triple: str, features: Sequence[str]) -> Vectors:
 def _compile(triple: str, vectors: Vectors, folder: Path) -> ctypes.CDLL:
     source, output = Path(__file__).with_name("roofline.c"), folder / "roofline.so"
     defines = (f"-DVECTOR_BYTES={vectors.bytes}", f"-DACCUMULATORS={vectors.accumulators}")
-    flags = ("-std=gnu11", "-O3", "-ffp-contract=fast", "-fPIC", "-shared", *vectors.flags, *defines)
-    compiler = toolchain_for(Target("host", "", triple, "")).cc
-    done = subprocess.run([*compiler, *flags, str(source), "-o", str(output)], capture_output=True, text=True)
-    if done.returncode:
-        raise SetupError(f"roofline.c cannot be compiled: {(done.stderr.strip() or 'no message').splitlines()[0]}")
+    build_here(source, output, triple, ("-O3", "-ffp-contract=fast", *vectors.flags, *defines))
     library = ctypes.CDLL(str(output))
     library.multiply_add.argtypes = [ctypes.c_int64, ctypes.c_float, ctypes.c_float]
     library.multiply_add.restype = ctypes.c_float

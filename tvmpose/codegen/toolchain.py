@@ -5,7 +5,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -18,14 +17,13 @@ from tvmpose.codegen.names import Names, entry_source
 from tvmpose.errors import SetupError
 from tvmpose.suggest import did_you_mean
 from tvmpose.targets import Target
+from tvmpose.tools import run_tool
 
 RUNTIME_SOURCES = Path(__file__).parent.parent / "runtime" / "csrc"
 
 # The glue is built for the baseline of the architecture, so that it can still say that the CPU lacks something.
 _FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-fPIC", "-fvisibility=hidden", "-pthread")
 _LINK = ("-shared", "-pthread", "-Wl,-z,defs", "-Wl,-z,noexecstack", "-Wl,--gc-sections")
-
-_TELLING = re.compile("error|undefined|cannot|failed", re.IGNORECASE)  # what a compiler's or linker's reason contains
 
 _WEIGHTS_ASSEMBLY = """\
     .section .rodata.{name}_weights, "a"
@@ -58,7 +56,7 @@ class Toolchain:
 
     def version(self) -> str:
         with tempfile.TemporaryDirectory() as directory:  # for some targets zig leaves an empty file behind
-            return _run((*self.cc, "--version"), Path(directory)).splitlines()[0]
+            return run_tool((*self.cc, "--version"), Path(directory)).splitlines()[0]
 
 
 def toolchain_for(target: Target) -> Toolchain:
@@ -132,11 +130,11 @@ def build_library(directory: Path, names: Names, toolchain: Toolchain, extra_fla
     if toolchain.bionic:
         write_headers(directory / _BIONIC)
         for arguments in write_stubs(directory / _BIONIC):
-            _run((*toolchain.cc, *arguments), directory / _BIONIC)
+            run_tool((*toolchain.cc, *arguments), directory / _BIONIC)
     objects = names.objects
     _compile(directory, f"{name}.c", toolchain, extra_flags)
-    _run((*toolchain.cc, "-c", weights, "-o", "weights.o"), directory)
-    _run((*toolchain.ar, "rcs", names.archive, *objects), directory)
+    run_tool((*toolchain.cc, "-c", weights, "-o", "weights.o"), directory)
+    run_tool((*toolchain.ar, "rcs", names.archive, *objects), directory)
     if target.linker == "none":
         return directory / names.archive
     if names.level:
@@ -144,7 +142,7 @@ def build_library(directory: Path, names: Names, toolchain: Toolchain, extra_fla
         objects = (*objects, _compile(directory, "entry.c", toolchain, extra_flags))
     (directory / "exports.map").write_text(f"{{ global: {names.entry}; local: *; }};\n")
     link = (*_LINK, f"-Wl,-soname,{names.file}", "-Wl,--version-script=exports.map", *_pages(target), *extra_flags)
-    _run((*toolchain.cc, *link, "-s", *objects, *toolchain.libraries, "-o", names.file), directory)
+    run_tool((*toolchain.cc, *link, "-s", *objects, *toolchain.libraries, "-o", names.file), directory)
     if target.is_elf and not extra_flags:
         refuse_unfit(directory / names.file, names.bundle, target)
     return directory / names.file
@@ -160,13 +158,13 @@ def build_archive(directory: Path, levels: Mapping[str, Names], toolchain: Toolc
     (directory / entry).write_text(entry_source(names))
     objects = [f"{folder}/{name}" for folder, level in levels.items() for name in level.objects]
     (directory / archive).unlink(missing_ok=True)  # q appends: members of two levels have the same name
-    _run((*toolchain.ar, "qcs", archive, _compile(directory, entry, toolchain), *objects), directory)
+    run_tool((*toolchain.ar, "qcs", archive, _compile(directory, entry, toolchain), *objects), directory)
     return directory / archive
 
 
 def _compile(directory: Path, source: str, toolchain: Toolchain, extra_flags: tuple[str, ...] = ()) -> str:
     flags = (*_FLAGS, *toolchain.compile_flags, *extra_flags, f"-I{RUNTIME_SOURCES}")
-    _run((*toolchain.cc, *flags, "-c", source, "-o", f"{Path(source).stem}.o"), directory)
+    run_tool((*toolchain.cc, *flags, "-c", source, "-o", f"{Path(source).stem}.o"), directory)
     return f"{Path(source).stem}.o"
 
 
@@ -178,20 +176,19 @@ def build_program(source: Path, path: Path, toolchain: Toolchain, arguments: tup
     static_by_default = toolchain.target.libc == "musl" and "ziglang" in toolchain.cc
     dynamic = ("-dynamic",) if static_by_default else ()
     flags = ("-std=c11", "-O2", "-Wall", "-Wextra", "-pthread", f"-I{RUNTIME_SOURCES}")
-    _run((*toolchain.cc, *flags, str(source), "-o", str(path), *arguments, "-lm", "-ldl", *dynamic), path.parent)
+    run_tool((*toolchain.cc, *flags, str(source), "-o", str(path), *arguments, "-lm", "-ldl", *dynamic), path.parent)
+
+
+def build_here(source: Path, path: Path, triple: str, flags: tuple[str, ...]) -> None:
+    """A shared library of one C file, GNU's C11, for this machine, which the triple describes.
+
+    Raises SetupError where that fails, and where there is no C compiler.
+    """
+    compiler = toolchain_for(Target("host", "", triple, "")).cc
+    run_tool((*compiler, "-std=gnu11", "-fPIC", "-shared", *flags, str(source), "-o", str(path)), path.parent)
 
 
 def _pages(target: Target) -> tuple[str, ...]:
     if target.page_bytes == 4096:  # no linker aligns to less
         return ()
     return f"-Wl,-z,max-page-size={target.page_bytes}", f"-Wl,-z,common-page-size={target.page_bytes}"
-
-
-def _run(command: tuple[str, ...], directory: Path) -> str:
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True)
-    if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        telling = (line for line in lines if _TELLING.search(line) and not line.startswith("collect2:"))
-        reason = next(telling, lines[-1] if lines else "no message")
-        raise SetupError(f"{' '.join(command[:4])} ... failed with exit code {done.returncode}: {reason}")
-    return done.stdout

@@ -7,15 +7,15 @@ come from and whose signatures count. $TVMPOSE_APT_SOURCES names another sources
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tvmpose.devices.recipe import Userland
 from tvmpose.errors import SetupError
+from tvmpose.tools import run_tool
 
 PACKAGES = "packages.txt"
 """In the root: the packages and wheels that went in, with their versions."""
@@ -31,7 +31,7 @@ def build_userland(userland: Userland, root: Path, progress: Callable[[str], Non
         archives = _download(userland, Path(directory))
         progress(f"unpacking {len(archives)} packages")
         for archive in archives:
-            run(["dpkg-deb", "-x", str(archive), str(root)])
+            run_tool(["dpkg-deb", "-x", str(archive), str(root)])
     for link in userland.links:
         (root / link.path).unlink(missing_ok=True)
         (root / link.path).symlink_to(link.to)
@@ -69,20 +69,6 @@ def made_at_once(folder: Path) -> Iterator[Path]:
                 raise
 
 
-def run(command: Sequence[str], folder: Path | None = None) -> str:
-    """Standard output, in English. Raises SetupError with the line that tells most where the command fails."""
-    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, cwd=folder
-    )
-    if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        telling = [line for line in lines if line.startswith(("E:", "ERROR:"))]
-        reason = telling[0] if telling else lines[-1] if lines else "no message"
-        raise SetupError(f"{Path(command[0]).name} failed with exit code {done.returncode}: {reason}")
-    return done.stdout
-
-
 def _download(userland: Userland, state: Path) -> list[Path]:
     (state / "status").touch()
     for folder in ("lists/partial", "archives"):
@@ -104,13 +90,13 @@ def _download(userland: Userland, state: Path) -> list[Path]:
     apt = ["apt-get", "--quiet=2", *(f"-o{key}={value}" for key, value in settings.items())]
     updated = ""
     try:
-        run([*apt, "update"])
+        run_tool([*apt, "update"])
     except SetupError as error:  # one source of many may be out of reach: what counts is whether all packages are there
         updated = f"{error}; "
     try:
-        plan = run([*apt, "--simulate", "--no-install-recommends", "install", *userland.packages])
+        plan = run_tool([*apt, "--simulate", "--no-install-recommends", "install", *userland.packages])
         names = re.findall(r"^Inst (\S+) \((\S+)", plan, re.MULTILINE)
-        run([*apt, "download", *(f"{name}={version}" for name, version in names)], state / "archives")
+        run_tool([*apt, "download", *(f"{name}={version}" for name, version in names)], state / "archives")
     except SetupError as error:
         what = f"no {', '.join(userland.packages)} for {userland.architecture} in the sources of this machine's apt"
         advice = "TVMPOSE_APT_SOURCES=FILE, a sources.list of Debian, names others"
@@ -126,4 +112,4 @@ def _install_wheels(userland: Userland, root: Path) -> None:
     command += [f"--python-version={python.removeprefix('python')}"]
     command += [f"--platform={platform}" for platform in userland.wheel_platforms]
     command += [f"--target={root / 'usr/local/lib' / python / 'dist-packages'}"]
-    run([*command, *userland.wheels])
+    run_tool([*command, *userland.wheels])

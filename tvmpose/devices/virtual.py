@@ -9,8 +9,8 @@ from tvmpose.devices.board import VirtualBoard
 from tvmpose.devices.linux_files import write_linux_files
 from tvmpose.devices.recipe import Recipe, Userland, list_boards, load_recipe
 from tvmpose.devices.userland import build_userland, link_tree, made_at_once
-from tvmpose.devices.userland import run as run_tool
 from tvmpose.errors import SetupError
+from tvmpose.tools import run_tool
 
 
 def virtual_board(target_name: str, progress: Callable[[str], None] = lambda line: None) -> VirtualBoard:

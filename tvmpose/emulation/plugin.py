@@ -1,15 +1,12 @@
 """QEMU's plugin that counts blocks of instructions: built here, and what it wrote."""
 
 import platform
-import subprocess
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tvmpose.codegen.toolchain import toolchain_for
-from tvmpose.errors import SetupError
-from tvmpose.targets import Target
+from tvmpose.codegen.toolchain import build_here
 
 COUNTS_VARIABLE = "TVMPOSE_COUNTS"
 """Of the environment: the file that the plugin writes."""
@@ -35,11 +32,7 @@ class Block:
 def build_plugin(folder: Path) -> Path:
     """Compile count_blocks.c, for this machine's QEMU. Raises SetupError where there is no C compiler."""
     source, plugin = Path(__file__).with_name("count_blocks.c"), folder / "count_blocks.so"
-    compiler = toolchain_for(Target("host", "", f"{platform.machine()}-linux-gnu", "")).cc
-    flags = ("-std=gnu11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden")
-    done = subprocess.run([*compiler, *flags, str(source), "-o", str(plugin)], capture_output=True, text=True)
-    if done.returncode:
-        raise SetupError(f"{source.name} cannot be compiled: {(done.stderr.strip() or 'no message').splitlines()[0]}")
+    build_here(source, plugin, f"{platform.machine()}-linux-gnu", ("-O2", "-fvisibility=hidden"))
     return plugin
 
 

@@ -1,18 +1,20 @@
 """Loops of a depthwise convolution: a register tile of rows x columns of one vector of channels.
 
 Every input meets only a handful of weights, so what counts is how often it is moved: a padded copy costs as much as the
-convolution itself. Kernels up to 5x5 read the picture directly and guard the taps that may lie outside it. Beyond that,
-most tiles touch a border, and guards cost more than the copy.
+convolution itself. Kernels up to 7x7 read the picture directly and guard the taps that may lie outside it. Beyond that
+most tiles touch a border, and where a multiply-add takes an element of a register, as on 64-bit ARM, its addresses have
+no room for the distances: then padded rows are copied.
 """
 
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from tvmpose.kernels.guard_padding import copy_rows, guard_padding, is_zero_padding
+from tvmpose.kernels.guard_padding import guard_padding, is_zero_padding
 from tvmpose.kernels.isa import VectorISA
 from tvmpose.kernels.tiling import (
     MANY_TASKS,
     RegisterTile,
+    copy_rows,
     divisors,
     extent,
     inline_epilogue,

@@ -10,9 +10,8 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 
 from tvmpose.kernels.convolution import TEMPLATE, Window, pad_picture
-from tvmpose.kernels.guard_padding import copy_rows
 from tvmpose.kernels.isa import VectorISA
-from tvmpose.kernels.tiling import divisors, inline_epilogue, output_shape, tiles_per_band, vectorize_tile
+from tvmpose.kernels.tiling import copy_rows, divisors, inline_epilogue, output_shape, tiles_per_band, vectorize_tile
 
 _MOST_OUTPUTS = 2
 _COLUMNS = 8  # of a tile: sums that do not wait for each other

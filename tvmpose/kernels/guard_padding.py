@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from tvm.ir import Call, Expr, Op
 from tvm.s_tir import SBlock, Schedule
-from tvm.s_tir.schedule import LoopRV, SBlockRV
+from tvm.s_tir.schedule import SBlockRV
 from tvm.tirx import Add, And, BufferStore, FloatImm, IfThenElse, Mul
 
 _IF_THEN_ELSE = Op.get("prim.if_then_else")
@@ -46,14 +46,6 @@ def guard_padding(schedule: Schedule, update: SBlockRV) -> None:
         block.annotations,
     )
     schedule.state.replace(schedule.get_sref(update), guarded, {block: guarded})
-
-
-def copy_rows(schedule: Schedule, pad: SBlockRV, band: LoopRV) -> None:
-    """Copy the padded rows that a band needs, in the order in which they lie, at its loop."""
-    schedule.compute_at(pad, band, preserve_unit_loops=True)
-    channel = schedule.get_loops(pad)[-1]
-    lanes = max(n for n in (16, 8, 4, 2, 1) if int(schedule.get(channel).extent) % n == 0)
-    schedule.vectorize(schedule.split(channel, [None, lanes])[1])
 
 
 def _conjuncts(condition: Expr) -> Iterator[Expr]:

@@ -57,9 +57,7 @@ class Depthwise:
         line = self.quads * (self.output_size[1] if self.window.strides[1] == 1 else 1)
         if self.channels % 4 or self.window.dilation[1] != 1:
             return None
-        return next(
-            (dot for dot in isa.dot_products if dot.lanes <= line and dot.taken == 4 and not dot.pairwise), None
-        )
+        return next((dot for dot in isa.dot_products if dot.lanes <= line and dot.taken == 4), None)
 
     def by_pixels(self, lanes: int) -> bool:
         """Whether each pixel has vectors of its own, the last of which overlaps its neighbour, and no line goes on."""

@@ -50,16 +50,18 @@ class VectorISA:
         return min(widths, key=lambda width: (-(-channels // width) * max(width, narrowest), -channels % width, -width))
 
 
+_NEON = VectorISA(lanes=4, registers=16, tiles_on_stack=True, saturating=True, multiplies_long=True)
+
+
 def vector_isa(target: Target) -> VectorISA:
     """Derive the vector unit from LLVM's own feature list of the target's cpu."""
     has = target_features(target)
     triple = str(target.attrs.get("mtriple", ""))
     if triple.startswith("aarch64"):
-        dots: tuple[DotProduct, ...] = (*((SDOT,) if "dotprod" in has else MULL), MULTIPLY_ADD)
-        neon = VectorISA(lanes=4, registers=32, tiles_on_stack=True, saturating=True, multiplies_long=True)
-        return replace(neon, dot_products=dots, by_element=True)
+        dots = (*((SDOT,) if "dotprod" in has else MULL), MULTIPLY_ADD)
+        return replace(_NEON, registers=32, dot_products=dots, by_element=True)
     if triple.startswith("arm"):
-        return VectorISA(lanes=4, registers=16, tiles_on_stack=True, saturating=True, multiplies_long=True)
+        return _NEON
     if "avx512f" in has:
         dots = (*VNNI, *MADD) if {"avx512vnni", "avx512vl"} <= has else MADD
         return VectorISA(lanes=16, registers=32, dot_products=dots)

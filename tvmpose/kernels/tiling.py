@@ -221,12 +221,18 @@ def share_between_threads(
             schedule.parallel(schedule.fuse(loops.n, loops.band, loops.c_outer))
         return
     parallel = schedule.fuse(loops.n, loops.band)
-    for block in (*beside, *padding):
+    for block in beside:
         schedule.compute_at(block, parallel, preserve_unit_loops=True)
     for pad in padding:
-        channel = schedule.get_loops(pad)[-1]
-        schedule.vectorize(schedule.split(channel, [None, max(divisors(extent(schedule, channel), lanes))])[1])
+        copy_rows(schedule, pad, parallel, lanes)
     schedule.parallel(parallel)
+
+
+def copy_rows(schedule: Schedule, pad: SBlockRV, band: LoopRV, lanes: int = 16) -> None:
+    """Copy the padded rows that a band needs, in the order in which they lie, at its loop, lanes at a time."""
+    schedule.compute_at(pad, band, preserve_unit_loops=True)
+    channel = schedule.get_loops(pad)[-1]
+    schedule.vectorize(schedule.split(channel, [None, max(divisors(extent(schedule, channel), lanes))])[1])
 
 
 def inline_epilogue(schedule: Schedule, conv: SBlockRV) -> tuple[SBlockRV, SBlockRV]:

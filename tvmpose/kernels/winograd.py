@@ -119,14 +119,16 @@ def combine(index: Expr, matrix: np.ndarray, term: Callable[[int], Expr]) -> Exp
     return result
 
 
-def pays(packed: tuple[int, ...], size: tuple[int, int], outputs: int) -> bool:
+def pays(
+    taps: tuple[int, int], channels: tuple[int, int], strides: tuple[int, int], size: tuple[int, int], lanes: int
+) -> bool:
     """Whether fewer products outweigh the transforms: measured, from 32 channels on.
 
-    packed: (blocks, sy, sx, taps, taps, inputs, lanes), size: the output's. Its tiles must be whole ones.
+    taps: of an output phase; channels: in and out, the latter in whole vectors; strides: of a transposed convolution;
+    size: the output's, in whole tiles.
     """
-    blocks, sy, sx, *taps, inputs, lanes = packed
-    if taps[0] != taps[1] or taps[0] not in TRANSFORMS or outputs != blocks * lanes:
+    if taps[0] != taps[1] or taps[0] not in TRANSFORMS or channels[1] % lanes:
         return False
-    whole = size[0] % (TILE * sy) == 0 and size[1] % (TILE * sx) == 0
-    weights = TRANSFORMS[taps[0]].points ** 2 * inputs * outputs
-    return whole and min(inputs, outputs) >= FEWEST_CHANNELS and weights <= MOST_WEIGHTS
+    whole = all(n % (TILE * stride) == 0 for n, stride in zip(size, strides, strict=True))
+    weights = TRANSFORMS[taps[0]].points ** 2 * channels[0] * channels[1]
+    return whole and min(channels) >= FEWEST_CHANNELS and weights <= MOST_WEIGHTS

@@ -73,13 +73,13 @@ class _Lowering(PyExprMutator):
             return self._call("folded_conv2d", lambda x, w: folded_conv2d(x, w, window), data, folded)
         if weight.shape[3] < 4 and weight.shape[:2] != (1, 1):
             return self._call("planar_conv2d", lambda x, w: planar_conv2d(x, w, window), data, weight)
-        packed = pack_weights(weight, self.isa.lanes_for(weight.shape[3]))
-        phased = packed[:, None, None]
-        size = (int(call.ty.shape[1]), int(call.ty.shape[2]))
-        if window.strides == window.dilation == (1, 1) and pays(phased.shape, size, weight.shape[3]):
+        height, width, inputs, outputs = weight.shape
+        size, lanes = (int(call.ty.shape[1]), int(call.ty.shape[2])), self.isa.lanes_for(outputs)
+        is_plain = window.strides == window.dilation == (1, 1)
+        if is_plain and pays((height, width), (inputs, outputs), (1, 1), size, lanes):
             compute = lambda x, w: winograd_conv2d(x, w, (top, left), (0, 0), size)  # noqa: E731
+            phased = pack_weights(weight, lanes)[:, None, None]
             return self._call("winograd_conv2d", compute, data, transform_weights(phased))
-        inputs, outputs = weight.shape[2:]
         packed = pack_weights(weight, packed_lanes(size, outputs, inputs, self.isa))
         return self._call("conv2d", lambda x, w: conv2d(x, w, window, outputs), data, packed)
 
@@ -87,14 +87,15 @@ class _Lowering(PyExprMutator):
         data, weight, attrs = call.args[0], self._weight(call), call.attrs
         strides, (top, left) = _pair(attrs.strides), _pair(attrs.padding[:2])
         size = (int(call.ty.shape[1]), int(call.ty.shape[2]))
-        outputs = weight.shape[1]
-        packed = pack_transposed_weights(weight, self.isa.lanes_for(outputs), strides, (top, left))
-        if pays(packed.shape, size, outputs):
+        inputs, outputs, *kernel = weight.shape
+        taps, lanes = (-(-kernel[0] // strides[0]), -(-kernel[1] // strides[1])), self.isa.lanes_for(outputs)
+        if pays(taps, (inputs, outputs), strides, size, lanes):
+            packed = pack_transposed_weights(weight, lanes, strides, (top, left))
             flipped = transform_weights(packed[:, :, :, ::-1, ::-1])
             compute = lambda x, w: winograd_conv2d(x, w, (1, 1), (top, left), size)  # noqa: E731
             return self._call("winograd_conv2d_transpose", compute, data, flipped)
         phase = (size[0] // strides[0], size[1] // strides[1])
-        lanes = packed_lanes(phase, outputs, weight.shape[0], self.isa)
+        lanes = packed_lanes(phase, outputs, inputs, self.isa)
         packed = pack_transposed_weights(weight, lanes, strides, (top, left))
         compute = lambda x, w: conv2d_transpose(x, w, (top, left), size, outputs)  # noqa: E731
         return self._call("conv2d_transpose", compute, data, packed)

@@ -1,6 +1,6 @@
 """The road from an imported model to scheduled kernels: one flat list."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import tvm
@@ -84,11 +84,7 @@ def run_pipeline(
 def begin_pipeline(mod: IRModule, on_phase: Callable[[str, IRModule], None] | None = None) -> IRModule:
     """The part of run_pipeline that is the same for every target."""
     with tvm.transform.PassContext(opt_level=3):
-        for name, passes in shared_phases():
-            mod = tvm.transform.Sequential(passes)(mod)
-            if on_phase:
-                on_phase(name, mod)
-    return mod
+        return dict(_after_each(shared_phases(), mod, on_phase))["layout"]
 
 
 def finish_pipeline(
@@ -99,17 +95,22 @@ def finish_pipeline(
     weights: Compact | None = None,
 ) -> IRModule:
     """The rest of it, for what begin_pipeline returned."""
-    lowered = None
     with target, tvm.transform.PassContext(opt_level=3):
-        for name, passes in phases(target, rounding, weights):
-            mod = tvm.transform.Sequential(passes)(mod)
-            if name == "integers" and refusals_of(mod) is not None:
-                lowered = mod
-            if on_phase:
-                on_phase(name, mod)
-    if lowered is not None:
-        verify_integer(lowered, mod)
-    return mod
+        after = dict(_after_each(phases(target, rounding, weights), mod, on_phase))
+    if refusals_of(after["integers"]) is not None:
+        verify_integer(after["integers"], after["schedule"])
+    return after["schedule"]
+
+
+def _after_each(
+    phases: Iterable[Phase], mod: IRModule, on_phase: Callable[[str, IRModule], None] | None
+) -> Iterator[tuple[str, IRModule]]:
+    """The module after each phase, by its name."""
+    for name, passes in phases:
+        mod = tvm.transform.Sequential(passes)(mod)
+        if on_phase:
+            on_phase(name, mod)
+        yield name, mod
 
 
 def dump_to(directory: Path) -> Callable[[str, IRModule], None]:
