@@ -31,7 +31,7 @@ MOMENTS = [
     ("tvmpose.frontend.onnx", "load"),
     ("tvmpose.passes.pipeline", "to_nhwc"),
     ("tvmpose.codegen.kernel_object", "compile_kernels"),
-    ("tvmpose.codegen.toolchain", "_run"),
+    ("tvmpose.codegen.toolchain", "run_tool"),
     ("tvmpose.codegen.bundle", "_sync"),
     ("tvmpose.codegen.bundle", "_swap"),
 ]
