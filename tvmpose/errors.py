@@ -38,6 +38,12 @@ class SetupError(TvmposeError):
     exit_code = 6
 
 
+class DeviceError(TvmposeError):
+    """A board, server or tracker that cannot be reached, or fails while it is used."""
+
+    exit_code = 7
+
+
 @contextmanager
 def translated(where: str = "") -> Iterator[None]:
     """The runtime stands alone and has errors of its own; inside, they become ours, told apart by the exit code."""
