@@ -33,7 +33,8 @@ _Noreturn static void become(const order *what, int pipes[PIPES][2], pid_t paren
   int nothing = open("/dev/null", O_RDONLY);
   int ready = nothing >= 0 && dup2(nothing, 0) >= 0 && dup2(pipes[OUT][1], 1) >= 0 && dup2(pipes[ERR][1], 2) >= 0 &&
               !chdir(what->folder);
-  if (ready) execvp(what->argv[0], what->argv);
+  if (ready && strchr(what->argv[0], '/')) execv(what->argv[0], what->argv); /* execvp would try a shell on it */
+  else if (ready) execvp(what->argv[0], what->argv);
   int32_t error = errno;
   if (write(pipes[START][1], &error, sizeof error) < 0) _exit(126);
   _exit(127);
