@@ -66,6 +66,20 @@ static int remove_file(session *s, const argument *a, buffer *result) {
   return unlink(path) ? fail(result, "remove", strerror(errno)) : RETURNS_NOTHING;
 }
 
+/* Of one of the board's own programs, "=python3", or of an uploaded one. */
+static int find_program(char *path, const session *s, const argument *name) {
+  char wanted[MAX_NAME + 1];
+  if (!name->bytes || name->data[0] != '=') return path_of(path, s->folder, name->data, name->bytes);
+  if (!path_of(path, "", name->data + 1, name->bytes - 1)) return 0;
+  snprintf(wanted, sizeof wanted, "%.*s", (int)name->bytes - 1, name->data + 1);
+  for (const char *at = getenv("PATH"); at && *at; at += strspn(at, ":")) {
+    int length = (int)strcspn(at, ":");
+    if (snprintf(path, MAX_PATH, "%.*s/%s", length, at, wanted) < MAX_PATH && !access(path, X_OK)) return 1;
+    at += length;
+  }
+  return 0;
+}
+
 /* Texts of which each ends with a zero. Their number, or -1. */
 static int split(const argument *a, const char **parts, int max) {
   int count = 0;
@@ -102,7 +116,8 @@ static void pack_ending(buffer *result, const ending *end) {
 }
 
 /* run(program, arguments, timeout, files): int32 how it ended, int32 number, float64 seconds, uint64 sizes of what it
- * printed and of the end of its errors, and both. The program is one of the uploaded files, and so are the others. */
+ * printed and of the end of its errors, and both. The files are uploaded ones, and so is the program, or else it is "=name",
+ * one of the board's own. */
 static int run(session *s, const argument *a, buffer *result) {
   static ending end; /* too large for a small stack */
   char program[MAX_PATH], folder[MAX_PATH];
@@ -110,7 +125,7 @@ static int run(session *s, const argument *a, buffer *result) {
   int before = 0, pair_count = split(&a[3], pairs, 2 * MAX_PARTS);
   while (s->through && s->through[before] && before < MAX_PARTS - 2) argv[before] = s->through[before], ++before;
   argv[before] = program;
-  if (!path_of(program, s->folder, a[0].data, a[0].bytes)) return fail(result, "run", "not a plain file name");
+  if (!find_program(program, s, &a[0])) return fail(result, "run", "no such program");
   if (split(&a[1], argv + before + 1, MAX_PARTS) < 0 || pair_count < 0 || pair_count % 2)
     return fail(result, "run", "malformed arguments or files");
   if (!(a[2].real > 0 && a[2].real < 1e6)) return fail(result, "run", "a time limit must be positive");

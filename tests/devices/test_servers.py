@@ -139,7 +139,9 @@ def test_device__run__memory_without_end__refused(device: Device, tmp_path: Path
     source, program = tmp_path / "eat.c", tmp_path / "eat"
     source.write_text(
         "#include <stdlib.h>\n#include <string.h>\n"
-        "int main(void) { for (int i = 0; i < 64; ++i) { char *p = malloc(128 << 20); if (!p) return 9; *p = 1; } return 0; }"
+        "int main(void) {\n"
+        "  for (int i = 0; i < 64; ++i) { char *p = malloc(128 << 20); if (!p) return 9; *p = 1; }\n"
+        "  return 0;\n}"
     )
     subprocess.run(["cc", "-O0", str(source), "-o", str(program)], check=True)
     assert device.run(program, [], timeout=20).code == 9

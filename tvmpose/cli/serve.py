@@ -2,7 +2,7 @@
 
 import argparse
 
-from tvmpose.cli.device_options import add_tracker
+from tvmpose.cli.devices.options import add_tracker
 
 
 def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -32,7 +32,7 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 
 def run(args: argparse.Namespace) -> int:
     """Until it is stopped."""
-    from tvmpose.cli.device_options import log_line
+    from tvmpose.cli.devices.options import log_line
     from tvmpose.devices.tracker import parse_address
     from tvmpose.errors import InputError
 

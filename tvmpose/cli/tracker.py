@@ -21,7 +21,7 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 
 def run(args: argparse.Namespace) -> int:
     """Until it is stopped."""
-    from tvmpose.cli.device_options import log_line
+    from tvmpose.cli.devices.options import log_line
     from tvmpose.devices.tracker_server import serve_tracker
 
     serve_tracker(args.host, args.port, log_line)

@@ -44,12 +44,19 @@ class RpcDevice:
     def run(self, program: Path, arguments: Sequence[str], *, timeout: float, files: Sequence[Path] = ()) -> Finished:
         """Raises DeviceError where the board fails, and where it cannot start the program."""
         self._heal()
-        stored = self._upload(program)
+        return self._run(self._upload(program), program.name, arguments, timeout, files)
+
+    def run_own(self, name: str, arguments: Sequence[str], *, timeout: float, files: Sequence[Path] = ()) -> Finished:
+        """The same with one of the board's own programs, as "python3". Raises DeviceError where it has none."""
+        self._heal()
+        return self._run(f"={name}", name, arguments, timeout, files)
+
+    def _run(self, stored: str, name: str, arguments: Sequence[str], timeout: float, files: Sequence[Path]) -> Finished:
         pairs = [text for file in files for text in (file.name, self._upload(file))]
         packed = [b"".join(text.encode() + b"\0" for text in texts) for texts in (arguments, pairs)]
         limit = timeout + self._answer
         data = self._call("tvmpose.run", stored, packed[0], float(timeout), packed[1], timeout=limit)
-        return unpack(_as_bytes(data)).finished(self.name, program.name)
+        return unpack(_as_bytes(data)).finished(self.name, name)
 
     def state(self) -> DeviceState:
         known = self.describe()
