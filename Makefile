@@ -9,7 +9,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-C_FILES = $(shell find tvmpose tests examples -name '*.[ch]' 2>/dev/null)
+C_FILES = $(shell find tvmpose tests examples rpc -name '*.[ch]' 2>/dev/null)
 
 .PHONY: demo test test-slow lint bench clean
 
@@ -45,9 +45,9 @@ clean:
 	touch $@
 
 .venv/dev.stamp: .venv/demo.stamp
-	$(PIP) install --quiet --editable '.[compiler,verify,torch,dev]' $(TORCH)
+	$(PIP) install --quiet --editable '.[compiler,verify,tune,torch,dev]' $(TORCH)
 	touch $@
 
 .venv/bench.stamp: .venv/dev.stamp
-	$(PIP) install --quiet --editable '.[compiler,verify,torch,dev,bench]' $(TORCH)
+	$(PIP) install --quiet --editable '.[compiler,verify,tune,torch,dev,bench]' $(TORCH)
 	touch $@

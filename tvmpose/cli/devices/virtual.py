@@ -1,9 +1,11 @@
-"""``tvmpose devices``: machines to run bundles on. So far the virtual ones, which are emulated here."""
+"""``tvmpose devices virtual``: boards that are emulated here."""
 
 import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tvmpose.cli.devices.options import add_tracker, log_line, table
 
 if TYPE_CHECKING:
     from tvmpose.devices.virtual import VirtualBoard
@@ -14,16 +16,15 @@ boards emulated on this machine, by qemu-user with packages of Debian
     tvmpose devices virtual                                                      which there are, and which are up
     tvmpose devices virtual raspberry-pi-4 --up                                  make it: packages, wheels, links
     tvmpose devices virtual raspberry-pi-4 --run python3 BUNDLE/pose.py --check  run something on it
+    tvmpose devices virtual raspberry-pi-4 --serve --key pi4                     a board at the tracker
     tvmpose devices virtual raspberry-pi-4 --down                                delete it
 """
 _HEADER = ("name", "cpu", "userland", "where")
 _SIGNALED = 128  # as a shell reports a program that died of a signal
 
 
-def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Register the verb."""
-    parser = subparsers.add_parser("devices", help="boards to run bundles on", description=__doc__)
-    kinds = parser.add_subparsers(metavar="KIND", required=True)
+def add(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register the kind."""
     virtual = kinds.add_parser(
         "virtual",
         help="boards emulated on this machine",
@@ -41,7 +42,12 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         metavar="PROGRAM [ARGUMENT ...]",
         help="run one of its programs, or a file compiled for it; must come last",
     )
-    parser.set_defaults(run=run)
+    action.add_argument(
+        "--serve", action="store_true", help="make it a board at the tracker, by the agent; needs --key"
+    )
+    virtual.add_argument("--key", help="with --serve: that programs ask for")
+    add_tracker(virtual, inherited=True)
+    virtual.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from tvmpose.errors import InputError
 
     if args.name is None:
-        if args.up or args.down or args.program is not None:
+        if args.up or args.down or args.serve or args.program is not None:
             raise InputError("which board? `tvmpose devices virtual` lists them")
         return _list()
     if args.down:
@@ -59,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.program == []:
         raise InputError("--run needs a program: --run python3, or the path of a file compiled for the board")
+    if args.serve:
+        return _serve(args)
     if not args.up and args.program is None:
         return _show(args.name)
     # What a program prints is its own: what precedes it goes to standard error.
@@ -74,10 +82,18 @@ def _list() -> int:
     for name in list_boards():
         recipe, board = load_recipe(name), board_that_is_up(name)
         rows.append((name, recipe.cpu, recipe.userland.name, str(board.root) if board else "not up"))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print("\n".join(table(rows)))
     return 0
+
+
+def _serve(args: argparse.Namespace) -> int:
+    from tvmpose.devices.tracker import parse_address
+    from tvmpose.devices.virtual_server import serve_virtual
+    from tvmpose.errors import InputError
+
+    if not args.key:
+        raise InputError("--serve needs --key: the name that programs ask the tracker for")
+    return serve_virtual(args.name, args.key, parse_address(args.tracker), log_line)
 
 
 def _show(name: str) -> int:
