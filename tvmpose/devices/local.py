@@ -1,19 +1,15 @@
-"""This machine, or a virtual board on it, as a device that programs are measured on."""
+"""This machine, or a virtual board on it, as a device that programs are measured on. Linux only."""
 
 import os
-import signal
-import subprocess
 import tempfile
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from tvmpose.devices.board import VirtualBoard
 from tvmpose.devices.device import DeviceState, Finished
-from tvmpose.errors import DeviceError
-
-_ERROR_TAIL = 8192
+from tvmpose.devices.linux_state import clock_limit, describe
+from tvmpose.devices.programs import run_program
 
 
 @dataclass(frozen=True)
@@ -27,50 +23,24 @@ class LocalDevice:
         return self.board.name if self.board else "local"
 
     def run(self, program: Path, arguments: Sequence[str], *, timeout: float, files: Sequence[Path] = ()) -> Finished:
-        """See Device. Whatever the program started is gone afterwards."""
-        argv = [str(program.resolve()), *arguments]
+        """See Device."""
+        through = self.board.command([program.resolve()])[:-1] if self.board else ()
+        beside = {file.name: file.resolve() for file in files}
         with tempfile.TemporaryDirectory(prefix="tvmpose-") as folder:
-            for file in files:
-                (Path(folder) / file.name).symlink_to(file.resolve())
-            start = time.monotonic()
-            try:
-                process = subprocess.Popen(
-                    self.board.command(argv) if self.board else argv,
-                    cwd=folder,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise DeviceError(f"{self.name}: {program.name} cannot be started: {error.strerror}") from error
-            try:
-                output, remarks = process.communicate(timeout=timeout)
-                code: int | None = process.returncode
-            except subprocess.TimeoutExpired:
-                code = None
-            finally:
-                _kill_group(process)
-            if code is None:
-                output, remarks = process.communicate()
-        text = remarks[-_ERROR_TAIL:].decode(errors="replace")
-        return Finished(code, output, text, time.monotonic() - start)
+            ending = run_program(
+                program.resolve(), arguments, timeout, beside, Path(folder), through=through, alone=False
+            )
+        return ending.finished(self.name, program.name)
 
     def state(self) -> DeviceState:
-        import psutil
-
-        frequency = psutil.cpu_freq()
-        sensors = psutil.sensors_temperatures() if hasattr(psutil, "sensors_temperatures") else {}
-        temperature = max((entry.current for entries in sensors.values() for entry in entries), default=None)
-        clock, limit = (frequency.current, frequency.max or None) if frequency else (None, None)
-        return DeviceState(os.getloadavg()[0], clock, limit, temperature)
+        known = describe(clock_limit())
+        values = {field.name: known[field.name] for field in fields(DeviceState)}
+        return DeviceState(**{name: value for name, value in values.items() if not isinstance(value, str)})
 
     def close(self) -> None:
         """Nothing to give back."""
 
 
-def _kill_group(process: "subprocess.Popen[bytes]") -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0))

@@ -23,7 +23,7 @@ Unit = Literal["seconds", "instructions"]
 UNITS: dict[str, Unit | None] = {"time": "seconds", "count": "instructions", "none": None}
 """By what `tvmpose compile --records` calls them."""
 FILE = "records.jsonl"
-_MARGIN = 0.98  # of the default's time: what a final measurement must reach, or the default stays
+MARGIN = 0.98  # of the default's time: what a final measurement must reach, or the default stays
 _TRIAL_MARGIN = 0.9  # what a single trial must: it was measured beside many others, and for a moment
 
 
@@ -125,7 +125,7 @@ def best_of(records: Iterable[Record], unit: Unit, versions: tuple[int, str], cp
             trials[record.workload] = record
     sure = {workload: record for workload, record in trials.items() if record.ratio <= _TRIAL_MARGIN}
     chosen = {**sure, **finals}
-    return {workload: record for workload, record in chosen.items() if record.ratio <= _MARGIN}
+    return {workload: record for workload, record in chosen.items() if record.ratio <= MARGIN}
 
 
 @dataclass

@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import tvm
 import tvm_ffi
+from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
 
 from tvmpose.kernels.choices import Choices, Value, given
 from tvmpose.kernels.dispatch import schedule_kernel
 from tvmpose.kernels.isa import VectorISA
+from tvmpose.tuning.meta_schedule import meta_schedule
 from tvmpose.tuning.tasks import Task
 
 _POPULATION = 48  # drawn in a round
@@ -152,14 +155,9 @@ class CostModel:
 
     def _extract(self, task: Task, kernels: Sequence[PrimFunc]) -> list[np.ndarray]:
         """MetaSchedule's of each store of a kernel: their sum and their largest."""
-        import tvm
-        from tvm.s_tir import Schedule
-        from tvm.s_tir.meta_schedule import MeasureCandidate, TuneContext
-        from tvm.s_tir.meta_schedule.arg_info import ArgInfo
-        from tvm.s_tir.meta_schedule.feature_extractor import PerStoreFeature
-
-        context = TuneContext(mod=tvm.IRModule({"main": task.function}), target=self._target, num_threads=1)
-        info = ArgInfo.from_prim_func(task.function)
-        candidates = [MeasureCandidate(Schedule(kernel), info) for kernel in kernels]
-        found = [rows.numpy() for rows in PerStoreFeature().extract_from(context, candidates)]
+        ms = meta_schedule()
+        context = ms.TuneContext(mod=tvm.IRModule({"main": task.function}), target=self._target, num_threads=1)
+        info = ms.arg_info.ArgInfo.from_prim_func(task.function)
+        candidates = [ms.MeasureCandidate(Schedule(kernel), info) for kernel in kernels]
+        found = [rows.numpy() for rows in ms.feature_extractor.PerStoreFeature().extract_from(context, candidates)]
         return [np.concatenate([rows.sum(axis=0), rows.max(axis=0)]) for rows in found]

@@ -4,7 +4,7 @@ import math
 import random
 import time
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvmpose.devices.device import Device
+from tvmpose.kernels.choices import Value
 from tvmpose.kernels.isa import vector_isa
 from tvmpose.targets import Target
 from tvmpose.tuning.build import Builder, Built, write_data
 from tvmpose.tuning.crew import Crew, Job
 from tvmpose.tuning.measure import Measured, Outcome, Settings, measure, spread
-from tvmpose.tuning.records import Log, Record, Unit, cpu_of
+from tvmpose.tuning.records import MARGIN, Log, Record, Unit, cpu_of
 from tvmpose.tuning.search import Candidate, CostModel, Space
 from tvmpose.tuning.tasks import Task, arguments, expected
 from tvmpose.tuning.versions import versions
@@ -29,7 +30,6 @@ _DEFAULTS = Settings(threads=0)  # as many as the library takes by default
 GROUP = 16  # candidates of a task that are built, run and compared together, beside the default
 _PATIENCE = 3  # rounds of a task without a better candidate
 _BETTER = 0.99
-_WORTH_A_FINAL = 0.98
 _FINALISTS = 3
 _FINAL_ROUNDS = 6
 _UNREST = 0.15  # of the default within a group: then the group is measured again
@@ -42,9 +42,9 @@ _MOST_COOL_DOWNS = 12
 
 @dataclass(frozen=True)
 class Limits:
-    """When to stop: after so many seconds, or trials."""
+    """When to stop: at a time of time.monotonic, or after so many trials."""
 
-    seconds: float = math.inf
+    deadline: float = math.inf
     trials: int = 1 << 62
 
 
@@ -60,7 +60,9 @@ class Search:
     best_decisions: dict | None = None
     trials: int = 0
     idle: int = 0  # rounds without a better candidate
-    ratio_done: float = 1.0  # of the best that a final measurement was made for
+    settled: float = 0.0  # the last final measurement: the best, the default beside it, and what was decided
+    settled_default: float = 0.0
+    settled_decisions: dict | None = None
     exhausted: bool = False
     reason: str = ""  # why it failed altogether
 
@@ -71,6 +73,18 @@ class Search:
     @property
     def ratio(self) -> float:
         return self.best / self.default if self.best and self.default else 1.0
+
+    @property
+    def settled_ratio(self) -> float:
+        return self.settled / self.settled_default if self.settled_default else 1.0
+
+    @property
+    def is_faster(self) -> bool:
+        """By what compile will use."""
+        return self.settled_ratio <= MARGIN
+
+    def settle(self, value: float, default: float, decisions: Mapping[str, Value]) -> None:
+        self.settled, self.settled_default, self.settled_decisions = value, default, dict(decisions)
 
 
 @dataclass
@@ -133,7 +147,7 @@ class Tuner:
             failed = record.stage == "failed"
             search.space.remember(dict(record.decisions), None if failed else record.ratio)
             if record.stage == "final":
-                search.ratio_done = min(search.ratio_done, record.ratio)
+                search.settle(record.value, record.default, record.decisions)
             if not failed and record.ratio < (search.ratio if search.default else 1.0):
                 search.default, search.best = record.default, record.value
                 search.best_decisions = dict(record.decisions)
@@ -143,9 +157,9 @@ class Tuner:
 
     def run(self, limits: Limits, on_round: Callable[["Tuner", Round], None] = lambda tuner, done: None) -> None:
         """Until a limit is reached or nothing is left to find. Every round's records are on the disk behind it."""
-        start, width = time.monotonic(), max(2, len(self._crew.devices) if self._crew else 2)
+        width = max(2, len(self._crew.devices) if self._crew else 2)
         while (searches := self._next(width)) and self.trials < limits.trials:
-            if time.monotonic() - start >= limits.seconds:
+            if time.monotonic() >= limits.deadline:
                 break
             count = min(GROUP, limits.trials - self.trials)
             done = self._round(searches, count)
@@ -301,7 +315,7 @@ class Tuner:
         """The best of a task beside the default once more, in more rounds: only that decides what is compiled."""
         groups = []
         for search in searches:
-            if search.ratio > min(_WORTH_A_FINAL, search.ratio_done * _BETTER):
+            if search.ratio > min(MARGIN, search.settled_ratio * _BETTER):
                 continue
             known = sorted(search.space.known, key=lambda pair: pair[1])[:_FINALISTS]
             finalists = [search.space.make_from(decisions) for decisions, _ in known]
@@ -320,7 +334,7 @@ class Tuner:
         record = replace(self._record(search, group[index], outcome, default.value, result), stage="final")
         search.default, search.best = default.value, outcome.value
         search.best_decisions = dict(group[index].decisions)
-        search.ratio_done = record.ratio
+        search.settle(record.value, record.default, record.decisions)
         known = {i: result.outcomes[i].value / default.value for i in range(1, len(group))}
         for i, ratio in known.items():  # better known now than by its trial
             search.space.correct(group[i].decisions, ratio)
@@ -355,9 +369,7 @@ class Tuner:
         )
 
     def total(self) -> tuple[float, float]:
-        """Of the tasks in a frame, with defaults and with the best found; of those that were measured."""
-        known = [search for search in self.searches if search.default]
-        return (
-            sum(search.task.calls * (search.default or 0.0) for search in known),
-            sum(search.task.calls * (search.default or 0.0) * min(search.ratio, 1.0) for search in known),
-        )
+        """A frame's kernels, as far as they were measured: with defaults, and with what compile will use."""
+        values = [(search.task.calls * (search.default or 0.0), search) for search in self.searches]
+        best = sum(value * (search.settled_ratio if search.is_faster else 1.0) for value, search in values)
+        return sum(value for value, _ in values), best
