@@ -59,6 +59,7 @@ class Builder:
             maximum_process_uses=_GROUPS_OF_A_WORKER,
         )
         self._count = 0
+        _warm_linker(target, folder)
 
     def submit(self, task: Task, group: Sequence[Decisions]) -> "Pending":
         """Start building a program of the group's candidates, in their order."""
@@ -125,6 +126,15 @@ def write_data(path: Path, tensors: Iterable[np.ndarray]) -> None:
             file.write(bytes(-file.tell() % _ALIGNMENT))
 
 
+def _warm_linker(target: Target, folder: Path) -> None:
+    """Zig builds the C library at its first use, which takes longer than a group may."""
+    place = folder / "warm"
+    place.mkdir(parents=True)
+    empty = '#include "measure.h"\nint main(void) { return 0; }\n'
+    (place / "measured.c").write_text(empty)
+    link(place, target)
+
+
 def _import_compiler() -> None:
     """In a new worker, before its time counts."""
     import tvmpose.codegen.kernel_object
@@ -150,24 +160,27 @@ def _build(order: _Order) -> Path:
     symbols = [kernel_symbol(_NAME, name) for name in kernels]
     parameters = "(void *, const TVMFFIAny *, int32_t, TVMFFIAny *)"
     lines = [
+        '#include "measure.h"',
         *(f'extern __attribute__((visibility("hidden"))) int32_t {symbol}{parameters};' for symbol in symbols),
         f"enum {{ NUM_KERNELS = {len(symbols)} }};",
         f"static const tvmpose_kernel KERNELS[] = {{{', '.join(symbols)}}};",
         f"static const uint64_t WORKSPACES[] = {{{', '.join([str(workspace)] * len(symbols))}}};",
         order.arguments,
+        '#include "measure.c"',
     ]
-    (order.folder / "table.h").write_text("\n".join(lines) + "\n")
-    return link(order.folder, order.target)
+    (order.folder / "measured.c").write_text("\n".join(lines) + "\n")
+    return link(order.folder, order.target, "kernels.o")
 
 
-def link(folder: Path, target: Target) -> Path:
-    """The program of table.h and kernels.o, which lie in the folder. Raises SetupError."""
+def link(folder: Path, target: Target, *objects: str) -> Path:
+    """The program of measured.c and the objects, which lie in the folder. Raises SetupError."""
     toolchain = toolchain_for(program_target(target))
     static = () if toolchain.cc == ("cc",) else ("-static",)
-    flags = ("-std=c11", "-O2", "-pthread", f"-DTVMPOSE_NAME={_NAME}", f"-I{RUNTIME_SOURCES}", "-I.", "-s", *static)
-    source = Path(__file__).with_name("measure.c")
+    includes = (f"-I{RUNTIME_SOURCES}", f"-I{Path(__file__).parent}")
+    flags = ("-std=c11", "-O2", "-pthread", f"-DTVMPOSE_NAME={_NAME}", *includes, "-s", *static)
     program = folder / "measure"
-    run_tool((*toolchain.cc, *flags, str(source), "kernels.o", "-o", program.name, "-lm"), folder)
+    # the source by its whole path: zig's cache knows files by name, whatever folder it was called in
+    run_tool((*toolchain.cc, *flags, str(folder / "measured.c"), *objects, "-o", program.name, "-lm"), folder)
     if not program.is_file():
         raise SetupError(f"{toolchain.cc[-1]} made no program")
     return program

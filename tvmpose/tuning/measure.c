@@ -2,6 +2,8 @@
  *
  *     measure DATA THREADS ROUNDS SECONDS LIMIT FLUSH [KERNEL]
  *
+ * Included by a generated file, behind measure.h and TENSORS, NUM_TENSORS, DATA_BYTES, KERNELS, NUM_KERNELS, WORKSPACES.
+ *
  * DATA holds the arguments of a call, the expected results behind them, at the offsets of the generated table. In each
  * round every kernel, or KERNEL alone, runs once to warm up and then REPEATS times as often as takes SECONDS; a kernel
  * that takes longer than LIMIT seconds is killed. FLUSH bytes are written over before each single call, where not 0.
@@ -11,11 +13,8 @@
  *     KERNEL failed REASON
  *
  * SECONDS 0: it is called LIMIT times and not timed, for whoever counts instructions. */
-#include "model.h"
-
 #include <fcntl.h>
 #include <math.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -25,16 +24,6 @@
 #include "memory.c"
 #include "pool.c"
 #include "kernel_abi.c"
-
-typedef struct {
-  DLDataType dtype;
-  int32_t ndim;
-  const int64_t *shape;
-  uint64_t bytes, offset; /* in DATA */
-  bool result;
-} measured_tensor;
-
-#include "table.h" /* TENSORS, NUM_TENSORS, KERNELS, NUM_KERNELS, WORKSPACES */
 
 enum { REPEATS = 3 };
 
@@ -52,13 +41,15 @@ static void *buffers[NUM_TENSORS];
 static double element(const measured_tensor *tensor, const void *values, uint64_t i) {
   int bits = tensor->dtype.bits;
   switch (tensor->dtype.code) {
-    case 2: return bits == 32 ? ((const float *)values)[i] : ((const double *)values)[i];
-    case 0:
-      return bits == 8    ? ((const int8_t *)values)[i]
-             : bits == 16 ? ((const int16_t *)values)[i]
-             : bits == 32 ? ((const int32_t *)values)[i]
-                          : (double)((const int64_t *)values)[i];
-    default: return bits == 8 ? ((const uint8_t *)values)[i] : ((const uint32_t *)values)[i];
+  case 2:
+    return bits == 32 ? ((const float *)values)[i] : ((const double *)values)[i];
+  case 0:
+    return bits == 8    ? ((const int8_t *)values)[i]
+           : bits == 16 ? ((const int16_t *)values)[i]
+           : bits == 32 ? ((const int32_t *)values)[i]
+                        : (double)((const int64_t *)values)[i];
+  default:
+    return bits == 8 ? ((const uint8_t *)values)[i] : ((const uint32_t *)values)[i];
   }
 }
 
@@ -161,10 +152,8 @@ static void measure_apart(const settings *s, int kernel) {
   }
   while (waitpid(child, &status, 0) < 0) {
   }
-  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
-    printf("failed not done after %d s\n", s->limit);
-  else if (WIFSIGNALED(status))
-    printf("failed signal %d\n", WTERMSIG(status));
+  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM) printf("failed not done after %d s\n", s->limit);
+  else if (WIFSIGNALED(status)) printf("failed signal %d\n", WTERMSIG(status));
 }
 
 static bool map_data(const char *path) {

@@ -13,12 +13,12 @@ import numpy as np
 import tvm
 import tvm_ffi
 from tvm.s_tir import Schedule
+from tvm.s_tir import meta_schedule as ms
 from tvm.tirx import PrimFunc
 
 from tvmpose.kernels.choices import Choices, Value, given
 from tvmpose.kernels.dispatch import schedule_kernel
 from tvmpose.kernels.isa import VectorISA
-from tvmpose.tuning.meta_schedule import meta_schedule
 from tvmpose.tuning.tasks import Task
 
 _POPULATION = 48  # drawn in a round
@@ -155,7 +155,6 @@ class CostModel:
 
     def _extract(self, task: Task, kernels: Sequence[PrimFunc]) -> list[np.ndarray]:
         """MetaSchedule's of each store of a kernel: their sum and their largest."""
-        ms = meta_schedule()
         context = ms.TuneContext(mod=tvm.IRModule({"main": task.function}), target=self._target, num_threads=1)
         info = ms.arg_info.ArgInfo.from_prim_func(task.function)
         candidates = [ms.MeasureCandidate(Schedule(kernel), info) for kernel in kernels]
