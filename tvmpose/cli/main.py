@@ -24,6 +24,7 @@ VERBS = (
     "pull",
     "quantize",
     "tune",
+    "records",
     "compile",
     "run",
     "bench",
