@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.coco_accuracy import average_precision
 from benchmarks.quantized_accuracy import PARAMETERS
-from tvmpose.cards import load_card
+from tvmpose.accuracy.dataset import read_dataset
+from tvmpose.accuracy.evaluate import boxed_precision
 from tvmpose.cli.main import main
 from tvmpose.codegen.bundle import MANIFEST
 from tvmpose.runtime import load
@@ -41,11 +41,11 @@ def test_compile__int8_of_a_real_model__precision_and_size(name: str, data: Path
     asked = ["--precision", "int8", "--calibrate", str(photos), "--boxes", str(boxes), "--budget", "none"]
     assert main([*plain, "-o", str(tmp_path / "int8"), *asked]) == 0
     pictures, annotations = part_of(coco, "val2017", "person_keypoints_val2017_dev100.json", MEASURED, tmp_path)
-    found = []
+    dataset, found = read_dataset(annotations, pictures), []
     for bundle in ("float", "int8"):
         with load(tmp_path / bundle) as pose:
             estimate = lambda picture, box, pose=pose: pose(picture, [box], format="bgr")[0].keypoints  # noqa: E731
-            found.append(average_precision(estimate, load_card(name).skeleton, annotations, pictures))
+            found.append(boxed_precision(estimate, pose.keypoint_names, dataset).ap)
     manifest = json.loads((tmp_path / "int8" / MANIFEST).read_text())
     share = manifest["libraries"][0]["memory"]["weight_bytes"] / (4 * PARAMETERS[name])
     print(f"{name}: AP {found[0]:.3f} float, {found[1]:.3f} int8; weights {share:.1%} of float32's")

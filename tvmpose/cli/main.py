@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from tvmpose import __version__
 from tvmpose.errors import SetupError, TvmposeError
 
-VERBS = ("models", "targets", "devices", "pull", "quantize", "compile", "run", "bench", "profile")
+VERBS = ("models", "targets", "devices", "pull", "quantize", "compile", "run", "eval", "bench", "profile")
 
 # What the machine lacks, as opposed to what is wrong with us.
 _MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}

@@ -2,17 +2,16 @@
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from tvmpose.errors import InputError, SetupError, translated
+from tvmpose.errors import InputError, translated
 from tvmpose.extras import require
+from tvmpose.files import write_file
 
 if TYPE_CHECKING:  # NumPy and what needs it are imported when the verb runs
     import numpy as np
@@ -145,7 +144,7 @@ def _write_overlay(path: Path, image: "np.ndarray", people: "list[Person]", pose
 
     picture = draw(image, people, pose.skeleton, pose.keypoint_names, SHOWN_SCORE)
     _, encoded = require("cv2", "images").imencode(path.suffix, picture)
-    _write_file(path, encoded.tobytes())
+    write_file(path, encoded.tobytes())
 
 
 def _report(out: str | None, outcomes: Sequence[Outcome], pose: "Pose") -> None:
@@ -157,7 +156,7 @@ def _report(out: str | None, outcomes: Sequence[Outcome], pose: "Pose") -> None:
     if out == "-":
         sys.stdout.write(text)
         return
-    _write_file(Path(out), text.encode())
+    write_file(Path(out), text.encode())
     print(_timing(outcomes, pose.threads))
     print(out)
 
@@ -213,17 +212,3 @@ def _timing(outcomes: Sequence[Outcome], threads: int) -> str:
     first, *later = [ms for outcome in outcomes for ms in outcome.milliseconds]
     median = f", median of {len(later)} more {np.median(later):.2f} ms" if later else ""
     return f"first frame {first:.2f} ms{median}, on {threads} thread{'s' * (threads != 1)}"
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    """All of it under a temporary name, then renamed."""
-    temporary = path.absolute().with_name(f".tvmpose.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise SetupError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        with suppress(OSError):  # gone after the rename, or never made
-            temporary.unlink()
