@@ -1,12 +1,12 @@
 """Our own quantization of real networks: average precision beside the float bundle's, and what the weights take."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
 from benchmarks.quantized_accuracy import PARAMETERS
+from tests.coco_part import part_of
 from tvmpose.accuracy.dataset import read_dataset
 from tvmpose.accuracy.evaluate import boxed_precision
 from tvmpose.cli.main import main
@@ -16,19 +16,6 @@ from tvmpose.runtime import load
 pytestmark = pytest.mark.slow
 MODELS = {"movenet-lightning": "movenet-lightning.onnx", "blazepose-full": "pose_landmark_full.tflite"}
 CALIBRATED, MEASURED = 10, 30  # pictures; the whole is benchmarks.quantized_accuracy
-
-
-def part_of(coco: Path, pictures: str, annotations: str, count: int, folder: Path) -> tuple[Path, Path]:
-    """The first pictures of a folder and the annotations of the people in them."""
-    table = json.loads((coco / annotations).read_text())
-    images = sorted(table["images"], key=lambda image: image["file_name"])[:count]
-    ids = {image["id"] for image in images}
-    (folder / pictures).mkdir()
-    for image in images:
-        shutil.copy(coco / pictures / image["file_name"], folder / pictures)
-    people = [entry for entry in table["annotations"] if entry["image_id"] in ids]
-    (folder / annotations).write_text(json.dumps(table | {"images": images, "annotations": people}))
-    return folder / pictures, folder / annotations
 
 
 @pytest.mark.parametrize("name", MODELS)

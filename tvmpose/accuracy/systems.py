@@ -1,4 +1,4 @@
-"""What is evaluated: a bundle through its binding, or a source model in its runtime, behind the float64 reference."""
+"""What is evaluated: a bundle through its binding, or a network alone, behind the float64 reference."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,8 @@ import numpy as np
 
 from tvmpose.baselines.judge import Judge
 from tvmpose.baselines.tvmpose import Bundle
-from tvmpose.cards import Card
+from tvmpose.benchmark.facts import read_facts
+from tvmpose.cards import Card, load_card
 from tvmpose.errors import InputError
 from tvmpose.gate import network_input
 from tvmpose.modelspec import TensorSpec
@@ -22,7 +23,7 @@ class System(Protocol):
     name: str  # of the file or folder
     runtime: str
     keypoint_names: tuple[str, ...]
-    input_specs: Sequence[TensorSpec]
+    input_specs: tuple[TensorSpec, ...]
 
     def estimate(self, picture: np.ndarray, box: Sequence[float]) -> np.ndarray:
         """From uint8 (H, W, 3) BGR and a box (x, y, width, height) to keypoints (K, 3) in pixels of the picture."""
@@ -33,20 +34,23 @@ class System(Protocol):
         ...
 
 
-def open_system(path: str, card: str | None, threads: int) -> System:
+def open_system(path: str, card: str | None, threads: int, same_crops: bool = False) -> System:
     """A bundle's folder, or a model file or card's name as `tvmpose compile` takes it.
 
+    same_crops: a bundle's network stands between the reference's warp and decode, as those of sources always do. Bytes
+    that round to another side move the joints of quantized networks: so the networks alone can be compared.
     Raises InputError for what has no keypoints, and what loading either of them raises.
     """
     if (Path(path) / MANIFEST).is_file() or Path(path).is_dir():
-        return BundleSystem(Path(path), threads)
+        whole = BundleSystem(Path(path), threads)
+        return TensorSystem(whole.name, load_card(card or _card_of(path)), whole.bundle) if same_crops else whole
     from tvmpose.compile import resolve  # for models alone: a bundle needs nothing of the compiler
     from tvmpose.targets import host_target
 
     options = resolve(path, card=card, target=host_target(), output=None)
     if options.card is None:
         raise InputError(f"{path}: evaluating keypoints needs a card, which says where they are (--card)")
-    return SourceSystem(options.source.path.name, options.card, options.source.judge(threads=threads))
+    return TensorSystem(options.source.path.name, options.card, options.source.judge(threads=threads))
 
 
 class BundleSystem:
@@ -58,9 +62,7 @@ class BundleSystem:
         self.keypoint_names = self.bundle.pose.keypoint_names
         if not self.keypoint_names:
             raise InputError(f"{path}: compiled without a model card, so it has no keypoints to evaluate")
-        self.input_specs: Sequence[TensorSpec] = [
-            TensorSpec(s.name, s.shape, s.dtype.name) for s in self.bundle.pose.info.inputs
-        ]
+        self.input_specs = self.bundle.inputs
 
     def estimate(self, picture: np.ndarray, box: Sequence[float]) -> np.ndarray:
         return self.bundle.pose(picture, [box])[0].keypoints
@@ -69,22 +71,30 @@ class BundleSystem:
         return self.bundle.run(inputs)
 
 
-class SourceSystem:
-    """The source runtime between the reference's warp and decode."""
+class TensorSystem:
+    """A runtime that takes tensors, between the reference's warp and decode."""
 
-    def __init__(self, name: str, card: Card, judge: Judge) -> None:
-        self.name, self.runtime, self.card, self.judge = name, judge.name, card, judge
+    def __init__(self, name: str, card: Card, runtime: Judge | Bundle) -> None:
+        self.name, self.runtime = name, runtime.name
+        self.card, self.network = card, runtime
         self.keypoint_names = card.keypoints.keypoints
-        self.input_specs: Sequence[TensorSpec] = judge.inputs
+        self.input_specs = runtime.inputs
 
     def estimate(self, picture: np.ndarray, box: Sequence[float]) -> np.ndarray:
-        card, spec = self.card, self.judge.inputs[0]
+        card, spec = self.card, self.input_specs[0]
         size, half = (card.input.width, card.input.height), card.crop.pixel_centers == "half"
         matrix = reference.box_matrix(box, (picture.shape[1], picture.shape[0]), size, card.crop.padding, half)
-        outputs = self.judge.run([network_input(card, spec, picture, matrix)])
+        outputs = self.network.run([network_input(card, spec, picture, matrix)])
         count = len(self.keypoint_names)
         found, _ = reference.decode(card.head, outputs, matrix, num_keypoints=count, input_size=size, half_pixel=half)
         return found
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return self.judge.run(inputs)
+        return self.network.run(inputs)
+
+
+def _card_of(bundle: str) -> str:
+    card = read_facts(Path(bundle)).card
+    if card is None:
+        raise InputError(f"{bundle}: compiled without a model card, so it has no keypoints to evaluate")
+    return card

@@ -27,6 +27,12 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         action="store_true",
         help="also on changed pictures: occlusion, motion blur, brightness, JPEG; a row each",
     )
+    parser.add_argument(
+        "--same-crops",
+        action="store_true",
+        help="bundles behind the same float64 crop and decode as source models, to compare networks alone: a byte that "
+        "rounds to the other side moves joints of a quantized one",
+    )
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of each system (default: 1)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write all numbers here")
     parser.add_argument("--markdown", type=Path, metavar="OUT", help="write the tables here")
@@ -54,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--metric names none" if not metrics else f"--threads {args.threads}: must be 1 to 256")
     dataset = read_dataset(args.annotations, args.images)
     with translated():
-        systems = [open_system(path, args.card, args.threads) for path in args.systems]
+        systems = [open_system(path, args.card, args.threads, args.same_crops) for path in args.systems]
         changes = CHANGES if args.robustness else {}
         rows = list(evaluate(systems, dataset, metrics, changes, _progress))
     _progress("")
