@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tvmpose.cards.card import Head
+from tvmpose.cards.heads import Head
 from tvmpose.errors import ModelError
 from tvmpose.pose import reference
 

@@ -152,7 +152,8 @@ class Manifest:
 
 
 def keypoint_sample(image: np.ndarray, box: tuple[float, float, float, float] | None, keypoints: np.ndarray) -> bytes:
-    """sample.npz for a bundle with a card: uint8 RGB (H, W, 3), x y width height, and the expected float32 (K, 3).
+    """sample.npz for a bundle with a card: uint8 RGB (H, W, 3), x y width height, and the expected float32 (K, 3), or
+    (P, K, 3) of a network that finds people itself.
 
     Without a box the whole image is looked at. A joint whose x is NaN is not compared: for those that the source model
     itself is unsure of.

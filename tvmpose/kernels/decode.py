@@ -7,14 +7,12 @@ from functools import partial
 from tvm import tirx
 from tvm.script import tirx as T
 
-from tvmpose.cards.card import Head
+from tvmpose.cards.heads import AnyHead, DetectionHead, Head
 from tvmpose.errors import ModelError
+from tvmpose.kernels.activation import activated
+from tvmpose.kernels.detections import detections_kernel
 
 LANES = 16  # interleaved parts of a heatmap that are searched at once
-
-
-def _activated(value, activation):
-    return T.float32(1) / (T.float32(1) + T.exp(-value)) if activation == "sigmoid" else value
 
 
 def _uphill(slope):
@@ -46,6 +44,36 @@ def _peak(heatmap, cells, peak):
         if first:
             winner[0] = lane
     peak[0] = cell_of[winner[0]]
+
+
+def decode_kernel_of(
+    head: AnyHead,
+    *,
+    name: str,
+    shapes: Sequence[Sequence[int]],
+    num_keypoints: int,
+    input_size: tuple[int, int],
+    half_pixel_centers: bool,
+) -> tirx.PrimFunc:
+    """Return the kernel of any head; ``shapes``: those of the outputs ``head.tensors``. See the kernels themselves."""
+    if isinstance(head, DetectionHead):
+        return detections_kernel(
+            head,
+            name=name,
+            shapes=shapes,
+            num_keypoints=num_keypoints,
+            input_size=input_size,
+            half_pixel_centers=half_pixel_centers,
+        )
+    return decode_kernel(
+        head,
+        name=name,
+        shape=shapes[0],
+        num_keypoints=num_keypoints,
+        input_size=input_size,
+        half_pixel_centers=half_pixel_centers,
+        person_shape=shapes[1] if len(shapes) > 1 else None,
+    )
 
 
 def decode_kernel(
@@ -110,7 +138,7 @@ def decode_kernel(
             y: T.let = to_pixel(values[k * len(fields) + fields.index("y")], scale_y)
             if "score" in fields:
                 score: T.let = values[k * len(fields) + fields.index("score")]
-                write(keypoints, k, x, y, _activated(score, head.score_activation), matrix)
+                write(keypoints, k, x, y, activated(score, head.score_activation), matrix)
             else:
                 write(keypoints, k, x, y, person_score, matrix)
 
@@ -129,7 +157,7 @@ def decode_kernel(
             refined = T.meta_var(1 if head.refine == "quarter" else 0)
             x: T.let = to_pixel(T.Cast("float64", column) + _uphill(across) * refined, width / columns)
             y: T.let = to_pixel(T.Cast("float64", row) + _uphill(along) * refined, height / rows)
-            write(keypoints, k, x, y, _activated(heatmap(tensor, k, cell[0]), head.score_activation), matrix)
+            write(keypoints, k, x, y, activated(heatmap(tensor, k, cell[0]), head.score_activation), matrix)
 
     read = find_peaks if heatmaps else read_coordinates
 
@@ -143,7 +171,7 @@ def decode_kernel(
     ):
         T.func_attr({"global_symbol": name, "tirx.noalias": True})
         first = T.decl_buffer((1,), "float32", data=person_tensor.data)
-        person[0] = _activated(first[0], head.person_activation)
+        person[0] = activated(first[0], head.person_activation)
         read(tensor, matrix, person[0], keypoints)
 
     @T.prim_func

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from tvmpose.cards.card import Head
+    from tvmpose.cards.heads import AnyHead, Head
 
 Float64: TypeAlias = NDArray[np.float64]
 PixelFormat: TypeAlias = Literal["rgb", "bgr", "rgba", "bgra", "nv12"]
@@ -66,7 +66,9 @@ def warp(
     """
     rgb = to_rgb(image, pixel_format)
     x, y = np.meshgrid(np.arange(input_size[0], dtype=np.float64), np.arange(input_size[1], dtype=np.float64))
-    samples = [_bilinear(rgb, *_apply(matrix, x + dx, y + dy), border) for dx, dy in _sample_offsets(matrix, downscale)]
+    samples = [
+        _bilinear(rgb, *apply_matrix(matrix, x + dx, y + dy), border) for dx, dy in _sample_offsets(matrix, downscale)
+    ]
     channels = np.mean(samples, axis=0)[..., :: 1 if colour == "rgb" else -1]
     return (channels - np.array(mean, np.float64)) / np.array(std, np.float64)
 
@@ -88,7 +90,7 @@ def to_rgb(image: NDArray[np.uint8], pixel_format: PixelFormat) -> Float64:
 
 
 def decode(
-    head: Head,
+    head: AnyHead,
     outputs: Sequence[NDArray[np.generic]],
     matrix: Float64,
     *,
@@ -99,12 +101,20 @@ def decode(
     """Return keypoints (float64[num_keypoints, 3]: x, y in image pixels, score) and the person's score.
 
     outputs: all of the network's, in its order. input_size: (width, height). The person's score is that of
-    ``head.person_tensor``, without one the mean of the keypoints'.
+    ``head.person_tensor``, without one the mean of the keypoints'. Of a network that finds many people it is the first
+    one, all zeros where there is none; reference_people.decode_people returns them all.
     """
+    if head.kind == "detections":
+        from tvmpose.pose.reference_people import decode_people
+
+        people = decode_people(
+            head, outputs, matrix, num_keypoints=num_keypoints, input_size=input_size, half_pixel=half_pixel
+        )
+        return (people[0].keypoints, people[0].score) if people else (np.zeros((num_keypoints, 3)), 0.0)
     values = np.asarray(outputs[head.tensor], np.float64)
     person = None
     if head.person_tensor is not None:
-        person = _activate(np.asarray(outputs[head.person_tensor], np.float64).flat[0], head.person_activation)
+        person = activate(np.asarray(outputs[head.person_tensor], np.float64).flat[0], head.person_activation)
     sides = np.array(input_size, np.float64)
     if head.kind == "coordinates":
         place, score = _read_coordinates(head, values, num_keypoints, sides, half_pixel)
@@ -112,11 +122,11 @@ def decode(
             score = np.full(num_keypoints, 1.0 if person is None else person)
     else:
         place, score = _find_peaks(head, values, num_keypoints, sides, half_pixel)
-    keypoints = np.stack([*_apply(matrix, place[:, 0], place[:, 1]), score], axis=1)
+    keypoints = np.stack([*apply_matrix(matrix, place[:, 0], place[:, 1]), score], axis=1)
     return keypoints, float(score.mean() if person is None else person)
 
 
-def _apply(matrix: Float64, x: Float64, y: Float64) -> tuple[Float64, Float64]:
+def apply_matrix(matrix: Float64, x: Float64, y: Float64) -> tuple[Float64, Float64]:
     a, b, c, d, e, f = matrix
     return a * x + b * y + c, d * x + e * y + f
 
@@ -145,7 +155,7 @@ def _bilinear(image: Float64, x: Float64, y: Float64, border: str) -> Float64:
     return upper * (1 - v) + lower * v
 
 
-def _activate(value: Float64, activation: str) -> Float64:
+def activate(value: Float64, activation: str) -> Float64:
     return 1 / (1 + np.exp(-value)) if activation == "sigmoid" else value
 
 
@@ -159,7 +169,7 @@ def _read_coordinates(
         place = place * sides
     if half_pixel:  # a continuous coordinate: the first pixel reaches from 0 to 1
         place = place - 0.5
-    score = _activate(rows[:, fields.index("score")], head.score_activation) if "score" in fields else None
+    score = activate(rows[:, fields.index("score")], head.score_activation) if "score" in fields else None
     return place, score
 
 
@@ -176,7 +186,7 @@ def _find_peaks(
         place += 0.25 * np.array([_uphill(*item) for item in zip(maps, peak, strict=True)])
     stride = sides / cells
     place = (place + 0.5) * stride - 0.5 if half_pixel else place * stride
-    return place, _activate(flat[np.arange(num_keypoints), index], head.score_activation)
+    return place, activate(flat[np.arange(num_keypoints), index], head.score_activation)
 
 
 def _keypoint_maps(values: Float64, num_keypoints: int, sides: Float64) -> Float64:

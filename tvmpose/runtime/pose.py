@@ -72,7 +72,7 @@ class Person:
     """One person. Coordinates are pixels of the frame; (0, 0) is the centre of the first pixel."""
 
     score: float
-    box: tuple[float, float, float, float]  # x, y, width, height: where was looked
+    box: tuple[float, float, float, float]  # x, y, width, height: where was looked, or where a network found them
     keypoints: np.ndarray  # float32 (K, 3): x, y, score; the caller's own
 
 
@@ -501,6 +501,8 @@ class Pose:
     ) -> list[Person]:
         """Finds the keypoints of one person in each box, or of one in the whole frame when ``boxes`` is None.
 
+        A network that finds people itself returns all that there are, those with the best scores first.
+
         ``frame``: uint8 (H, W, 3) for format "bgr" (OpenCV's order, the default) and "rgb", (H, W, 4) for "bgra" and
         "rgba", (H * 3 / 2, W) for "nv12" with even H and W. Rows may be any distance apart, so a crop by slicing costs
         nothing; a view with gaps between pixels or backward rows is copied. ``boxes``: (N, 4), x, y, width, height in
@@ -680,15 +682,22 @@ def check(path: str | Path) -> str:
 
 def _check_keypoints(pose: Pose, sample: Mapping[str, np.ndarray], tolerance: float) -> str:
     boxes = sample["box"].reshape(1, 4) if "box" in sample else None
-    (person,) = pose(sample["image"], boxes, format="rgb")
-    expected = sample["keypoints"]
-    counted = np.isfinite(expected[:, :2]).all(axis=1)  # NaN marks a joint too uncertain to compare
+    found = [person.keypoints for person in pose(sample["image"], boxes, format="rgb")]
+    people = sample["keypoints"].reshape(-1, len(pose.keypoint_names), 3)
+    counted = np.isfinite(people[..., :2]).all(axis=2)  # NaN marks a joint too uncertain to compare
     if not counted.any():
         raise BundleError(f"{SAMPLE} has no joint to compare")
-    distance = float(np.linalg.norm((person.keypoints - expected)[counted, :2], axis=1).max())
+    distance = max(
+        _distance(found, person[sure, :2], sure) for person, sure in zip(people, counted, strict=True) if sure.any()
+    )
     if not distance <= tolerance:  # so that NaN fails
         raise TamperedError(f"a keypoint of {SAMPLE} is off by {distance:.3f} px, more than {tolerance:g} px")
     return f"{counted.sum()} keypoints within {distance:.4f} px of the expected ones, {tolerance:g} px allowed"
+
+
+def _distance(found: Sequence[np.ndarray], joints: np.ndarray, sure: np.ndarray) -> float:
+    """How far the joint that is furthest off is, of the person who comes nearest; infinite where there is nobody."""
+    return min((float(np.linalg.norm(person[sure, :2] - joints, axis=1).max()) for person in found), default=np.inf)
 
 
 def _check_tensors(pose: Pose, sample: Mapping[str, np.ndarray], tolerance: float) -> str:

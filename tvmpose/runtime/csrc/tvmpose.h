@@ -67,8 +67,8 @@ typedef struct tvmpose_keypoint {
 } tvmpose_keypoint;
 
 typedef struct tvmpose_person {
-  float score;                       /* the network's own where it has one, else the mean of the keypoints' */
-  tvmpose_box box;                   /* the box that was looked at, before padding */
+  float score;     /* the network's own where it has one, else the mean of the keypoints' */
+  tvmpose_box box; /* the box that was looked at, before padding; of a network that finds people: where this one is */
   const tvmpose_keypoint *keypoints; /* info()->num_keypoints of them */
 } tvmpose_person;
 
@@ -116,8 +116,9 @@ typedef struct tvmpose_api {
   const tvmpose_info *(*info)(void);
   /* Checks the CPU, allocates the arena, starts the threads. *handle is written on success only; the caller closes it. */
   int (*open)(const tvmpose_options *options, tvmpose_handle **handle);
-  /* Pixels to keypoints, one person a box; boxes == NULL && num_boxes == 0 looks at the whole image as one box. All is
-   * checked before the first kernel runs; *result is written on success only. */
+  /* Pixels to keypoints, one person a box (a network that finds people itself: any number, the best score first);
+   * boxes == NULL && num_boxes == 0 looks at the whole image as one box. All is checked before the first kernel runs;
+   * *result is written on success only. */
   int (*run_image)(tvmpose_handle *, const tvmpose_image *, const tvmpose_box *boxes, int32_t num_boxes,
                    tvmpose_result *);
   /* Tensors in, tensors out, in info()'s order and sizes: the caller's memory, any alignment. */
