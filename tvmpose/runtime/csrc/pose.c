@@ -30,11 +30,13 @@ static int32_t keep_people(tvmpose_handle *h, int32_t first, const tvmpose_box *
   return first + count;
 }
 
-static int find_people(tvmpose_handle *h, const image_view *view, const tvmpose_box *box, double padding,
+static int find_people(tvmpose_handle *h, const image_view *view, const tvmpose_box *box, double padding, float angle,
                        int32_t *found) {
   const tvmpose_model *model = the_model();
-  crop_matrix(box, padding, model->info.input_width, model->info.input_height, model->half_pixel_centers,
-              h->tensors[model->matrix].data);
+  const int32_t width = model->info.input_width, height = model->info.input_height;
+  double *matrix = h->tensors[model->matrix].data;
+  crop_matrix(box, padding, width, height, model->half_pixel_centers, matrix);
+  if (angle != 0) turn_matrix(angle, width, height, model->half_pixel_centers, matrix);
   int status = invoke(h, view->nv12 ? &h->warp_nv12 : &h->warp_packed, 0);
   if (!status) status = run_network(h);
   if (!status) status = invoke(h, &h->decode, model->num_calls + 1);
@@ -42,20 +44,22 @@ static int find_people(tvmpose_handle *h, const image_view *view, const tvmpose_
   return status;
 }
 
-static int check_boxes(const tvmpose_handle *h, const image_view *view, const tvmpose_box *boxes, int32_t num_boxes,
-                       char *error) {
+static int check_boxes(const tvmpose_handle *h, const image_view *view, const tvmpose_box *boxes, const float *angles,
+                       int32_t num_boxes, char *error) {
   if (num_boxes < 0 || (!boxes && num_boxes > 0))
     return fail(error, TVMPOSE_INVALID_ARGUMENT, "%d boxes at %s", num_boxes, boxes ? "an address" : "NULL");
   if (num_boxes > h->max_people)
     return fail(error, TVMPOSE_CAPACITY, "%d boxes, but opened for max_people = %d", num_boxes, h->max_people);
   int status = TVMPOSE_OK;
   for (int32_t i = 0; i < num_boxes && !status; ++i) status = check_box(&boxes[i], view->width, view->height, error);
+  for (int32_t i = 0; angles && i < num_boxes && !status; ++i) status = check_angle(angles[i], error);
   return status;
 }
 
-/* All is checked before the first kernel runs: a refused frame changes no state and no result. */
-static int image_to_people(tvmpose_handle *h, const tvmpose_image *image, const tvmpose_box *boxes, int32_t num_boxes,
-                           tvmpose_result *result) {
+/* All is checked before the first kernel runs: a refused frame changes no state and no result. angles: of the boxes, or
+ * NULL for upright ones. */
+static int image_to_people(tvmpose_handle *h, const tvmpose_image *image, const tvmpose_box *boxes, const float *angles,
+                           int32_t num_boxes, tvmpose_result *result) {
   const tvmpose_model *model = the_model();
   if (!model->info.num_keypoints)
     return fail(h->error, TVMPOSE_UNSUPPORTED, "%s was compiled without a model card: it has run_tensors only",
@@ -63,7 +67,7 @@ static int image_to_people(tvmpose_handle *h, const tvmpose_image *image, const 
   if (!image || !result) return fail(h->error, TVMPOSE_INVALID_ARGUMENT, "%s is NULL", image ? "result" : "image");
   image_view view = {0};
   int status = view_image(image, &view, h->error);
-  if (!status) status = check_boxes(h, &view, boxes, num_boxes, h->error);
+  if (!status) status = check_boxes(h, &view, boxes, angles, num_boxes, h->error);
   if (status) return status;
   if (!(view.nv12 ? model->warp_nv12 : model->warp_packed).function)
     return fail(h->error, TVMPOSE_UNSUPPORTED, "%s was compiled without this pixel format", model->info.name);
@@ -72,7 +76,8 @@ static int image_to_people(tvmpose_handle *h, const tvmpose_image *image, const 
   int32_t count = boxes ? num_boxes : 1, found = 0;
   bind_image(h, &view);
   for (int32_t i = 0; i < count && !status; ++i)
-    status = find_people(h, &view, boxes ? &boxes[i] : &whole, boxes ? model->crop_padding : 1, &found);
+    status = find_people(h, &view, boxes ? &boxes[i] : &whole, boxes ? model->crop_padding : 1,
+                         boxes && angles ? angles[i] : 0, &found);
   if (!status) *result = (tvmpose_result){found, h->people};
   return status;
 }

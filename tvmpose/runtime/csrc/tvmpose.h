@@ -133,6 +133,10 @@ typedef struct tvmpose_api {
   int (*profile)(tvmpose_handle *, uint64_t *nanoseconds);
   /* TVMPOSE_OK, or TVMPOSE_UNSUPPORTED_CPU: then last_error(NULL) says what this CPU lacks. open() asks it first. */
   int (*check_cpu)(void);
+  /* run_image with boxes that are turned about their centres: angles[i] in radians, clockwise as one sees the image; a
+   * person who leans that far to the right is then upright for the network. Keypoints are in the image as ever. */
+  int (*run_rotated)(tvmpose_handle *, const tvmpose_image *, const tvmpose_box *boxes, const float *angles,
+                     int32_t num_boxes, tvmpose_result *);
 } tvmpose_api;
 
 #ifdef __cplusplus
