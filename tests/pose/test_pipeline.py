@@ -12,6 +12,7 @@ from tvmpose.accuracy.coco_ap import Detection, average_precision
 from tvmpose.accuracy.dataset import common_keypoints, read_dataset
 from tvmpose.errors import InputError
 from tvmpose.pose import Pipeline
+from tvmpose.pose.pipeline import GivenBoxes
 from tvmpose.pose.skeletons import skeleton
 from tvmpose.runtime import Person, load
 from tvmpose.runtime.smooth import MovingAverage
@@ -91,6 +92,17 @@ def test_pipeline__everyone_left__asks_the_detector_in_every_frame_until_someone
     assert world.detector.calls == 3
     world.boxes = there
     assert [person.id for person in pipeline(BLACK, 0.4)] == [0]
+
+
+def test_pipeline__never_detecting__asks_only_where_nobody_is_followed():
+    world = World((10, 20, 80, 200))
+    pipeline = Pipeline(GivenBoxes([(10, 20, 80, 200)]), world.landmark, every=None)
+    for _ in range(30):
+        (person,) = pipeline(BLACK, 0.0)
+        world.boxes[0] += (9, 0, 0, 0)
+        assert person.id == 0
+    assert all(len(boxes) == 1 for boxes in world.landmark.looked)
+    assert GivenBoxes()(BLACK)[0].box == (0, 0, 600, 400)
 
 
 def test_pipeline__newcomer__is_found_by_the_next_detection_and_followed_ones_are_not_doubled():

@@ -48,14 +48,14 @@ def one_euro_by_the_paper(seconds: np.ndarray, values: np.ndarray, size: float) 
 
 def kalman_by_matrices(seconds: np.ndarray, values: np.ndarray, scores: np.ndarray, size: float) -> list[float]:
     """Predict and update as in any textbook, in pixels."""
-    state, covariance = np.array([values[0], 0.0], float), np.diag([0.01**2, 1.0]) * size**2
+    state, covariance = np.array([values[0], 0.0], float), np.diag([0.02**2, 1.0]) * size**2
     out, measure = [float(values[0])], np.array([[1.0, 0.0]])
     for i in range(1, len(values)):
         dt = seconds[i] - seconds[i - 1]
         move = np.array([[1, dt], [0, 1]])
         disturbance = (1.0 * size) ** 2 * np.array([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]])
         state, covariance = move @ state, move @ covariance @ move.T + disturbance
-        noise = (0.01 * size / min(max(scores[i], 0.1), 1)) ** 2
+        noise = (0.02 * size / min(max(scores[i], 0.1), 1)) ** 2
         gain = covariance @ measure.T @ np.linalg.inv(measure @ covariance @ measure.T + noise)
         state = state + (gain @ (values[i] - measure @ state)).ravel()
         covariance = (np.eye(2) - gain @ measure) @ covariance

@@ -1,7 +1,8 @@
-"""``tvmpose run``: a bundle and pictures in; keypoints as a table, as COCO JSON or drawn out."""
+"""``tvmpose run``: a bundle and pictures, a video or a camera in; keypoints as a table, as JSON or drawn out."""
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -37,12 +38,14 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     """Registers the verb."""
     parser = subparsers.add_parser(
         "run",
-        help="find keypoints in pictures with a compiled bundle",
-        description="Find keypoints in pictures with a compiled bundle. Pictures are decoded by OpenCV, which turns "
-        "them upright as their EXIF data says; coordinates are those of the upright picture.",
+        help="find keypoints in pictures, videos and what cameras see, with a compiled bundle",
+        description="Find keypoints with a compiled bundle: in pictures, or in a video file, camera (camera:0) or "
+        "stream (rtsp://...). Pictures are decoded by OpenCV, which turns them upright as their EXIF data says; "
+        "coordinates are those of the upright picture. In a video people are followed by their last keypoints and "
+        "numbered; Ctrl-C ends it, and what was written is whole.",
     )
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that `tvmpose compile` wrote")
-    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="picture files")
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="picture files; or one VIDEO or camera:N")
     parser.add_argument(
         "--box",
         action="append",
@@ -52,11 +55,27 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "every picture; without it the whole picture is one box",
     )
     parser.add_argument("--draw", type=Path, metavar="OUT", help="write the overlay here; several pictures: a folder")
-    parser.add_argument("--json", metavar="OUT", help="write COCO keypoint results here; - is standard output")
+    parser.add_argument(
+        "--json",
+        metavar="OUT",
+        help="write COCO keypoint results here, of a video an object a line and frame; - is standard output",
+    )
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="default: one a CPU, up to 4")
     parser.add_argument(
         "--repeat", type=int, metavar="N", help="more frames of each picture to time; default: 20 for a single picture"
     )
+    video = parser.add_argument_group("videos and cameras")
+    video.add_argument("--detector", type=Path, metavar="BUNDLE", help="finds the people whom BUNDLE then looks at")
+    video.add_argument("--every", type=int, default=10, metavar="N", help="frames from detection to detection (10)")
+    video.add_argument(
+        "--smooth",
+        choices=("none", "one-euro", "kalman", "average"),
+        default="one-euro",
+        help="filter over time (one-euro)",
+    )
+    video.add_argument("--min-score", type=float, default=0.3, metavar="S", help="drop people below it (0.3)")
+    video.add_argument("--live", action="store_true", help="play a file at its own rate, dropping late frames")
+    video.add_argument("--show", action="store_true", help="open a window; q or Escape closes it")
     parser.set_defaults(run=run)
 
 
@@ -64,7 +83,16 @@ def run(args: argparse.Namespace) -> int:
     """Carries the verb out; returns the exit code. Raises InputError, VerifyError or SetupError."""
     require("cv2", "images")
     from tvmpose.runtime import load
+    from tvmpose.video.frames import is_video
 
+    if any(map(is_video, sources := [_source(path) for path in args.images])):
+        if len(sources) > 1:
+            raise InputError(f"{len(sources)} files, of which one is a video: give it by itself")
+        from tvmpose.video.command import run_video
+
+        return run_video(args, sources[0], [_parse_box(text) for text in args.box])
+    if args.detector or args.show or args.live:
+        raise InputError("--detector, --show and --live are for videos and cameras")
     boxes = [_parse_box(text) for text in args.box] or None
     pictures = _overlay_paths(args.images, args.draw)
     if args.repeat is not None and args.repeat < 0:
@@ -81,6 +109,12 @@ def run(args: argparse.Namespace) -> int:
     for picture in pictures.values():
         print(picture, file=sys.stderr if args.json == "-" else sys.stdout)
     return 0
+
+
+def _source(path: Path) -> str:
+    """As it was typed: a Path makes one slash of two."""
+    text = str(path)
+    return re.sub(r"^([a-z]+):/(?=[^/])", r"\1://", text)
 
 
 def _parse_box(text: str) -> Box:

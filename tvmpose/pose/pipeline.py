@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from tvmpose.errors import InputError
-from tvmpose.pose.regions import Region, detected_region, followed_region, is_turning, overlap
+from tvmpose.pose.regions import Box, Region, detected_region, followed_region, is_turning, overlap
 from tvmpose.pose.similarity import keypoint_similarity
 from tvmpose.pose.tracking import Measure, Tracker
 from tvmpose.runtime import Person
@@ -34,6 +34,27 @@ class Network(Protocol):
     ) -> list[Person]: ...
 
 
+class GivenBoxes:
+    """In place of a detector: these boxes, or the whole frame, whenever it is asked."""
+
+    keypoint_names: tuple[str, ...] = ()
+
+    def __init__(self, boxes: Sequence[Box] = ()) -> None:
+        self.boxes = tuple(boxes)
+
+    def __call__(
+        self,
+        frame: np.ndarray,
+        boxes: Sequence[Sequence[float]] | None = None,
+        *,
+        angles: Sequence[float] | None = None,
+        format: str = "bgr",
+    ) -> list[Person]:
+        height = frame.shape[0] * 2 // 3 if format == "nv12" else frame.shape[0]
+        whole = (0.0, 0.0, float(frame.shape[1]), float(height))
+        return [Person(1.0, box, np.zeros((0, 3), np.float32)) for box in self.boxes or (whole,)]
+
+
 @dataclass(frozen=True)
 class TrackedPerson(Person):
     """``id`` is the same in every frame in which this person is found again."""
@@ -46,7 +67,7 @@ class Pipeline:
 
     detector: a network that finds people itself, with boxes or, as BlazePose's does, with the points that say where and
     how turned they are. landmark: a network that finds the keypoints of one person in a box. The detector looks at
-    every ``every``-th frame, and wherever nobody is followed; in between a person is looked for around their last
+    every ``every``-th frame (None: at none), and wherever nobody is followed; in between a person is looked for around their last
     keypoints, as MediaPipe and MoveNet do. Without ``landmark`` the detector's own keypoints are the result, of every
     frame: bottom-up networks.
 
@@ -60,13 +81,13 @@ class Pipeline:
         detector: Network,
         landmark: Network | None = None,
         *,
-        every: int = 10,
+        every: int | None = 10,
         least_score: float = 0.3,
         most_people: int = 16,
         measure: Measure = "iou",
         smoother: Callable[[], Smoother] | None = None,
     ) -> None:
-        if every < 1 or most_people < 1:
+        if (every is not None and every < 1) or most_people < 1:
             raise InputError(f"every is {every} and most_people {most_people}: both must be at least 1")
         self.detector, self.landmark = detector, landmark
         self.every, self.least_score, self.most_people = every, least_score, most_people
@@ -113,7 +134,7 @@ class Pipeline:
         """Of those who are followed, and of those whom the detector finds beside them."""
         width, height = frame.shape[1], frame.shape[0] * 2 // 3 if format == "nv12" else frame.shape[0]
         regions = list(self._followed)
-        if self._frame % self.every == 0 or not regions:
+        if not regions or (self.every and self._frame % self.every == 0):
             for person in self.detector(frame, format=format):
                 region = detected_region(person, self.detector.keypoint_names)
                 if all(overlap(region.box, other.box) < SAME_REGION for other in self._followed):

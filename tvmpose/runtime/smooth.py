@@ -105,7 +105,7 @@ class Kalman(_Filter):
     acceleration: square root of the disturbance's spectral density, sizes / s^1.5.
     """
 
-    def __init__(self, noise: float = 0.01, acceleration: float = 1.0) -> None:
+    def __init__(self, noise: float = 0.02, acceleration: float = 1.0) -> None:
         super().__init__()
         self.noise, self.acceleration = noise, acceleration
 
@@ -136,7 +136,7 @@ class Kalman(_Filter):
 class MovingAverage(_Filter):
     """The mean of the last ``window`` frames, which lags by half of them."""
 
-    def __init__(self, window: int = 3) -> None:
+    def __init__(self, window: int = 2) -> None:
         super().__init__()
         if window < 1:
             raise ValueError(f"window is {window}, must be at least 1")

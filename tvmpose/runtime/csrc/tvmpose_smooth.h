@@ -55,11 +55,11 @@ static inline tvmpose_smoother tvmpose_smooth_one_euro(tvmpose_smooth_joint *joi
 
 static inline tvmpose_smoother tvmpose_smooth_kalman(tvmpose_smooth_joint *joints, int32_t num_joints) {
   return (tvmpose_smoother){
-      .kind = TVMPOSE_KALMAN, .num_joints = num_joints, .joints = joints, .noise = 0.01, .acceleration = 1};
+      .kind = TVMPOSE_KALMAN, .num_joints = num_joints, .joints = joints, .noise = 0.02, .acceleration = 1};
 }
 
 static inline tvmpose_smoother tvmpose_smooth_moving_average(tvmpose_smooth_joint *joints, int32_t num_joints) {
-  return (tvmpose_smoother){.kind = TVMPOSE_MOVING_AVERAGE, .num_joints = num_joints, .joints = joints, .window = 3};
+  return (tvmpose_smoother){.kind = TVMPOSE_MOVING_AVERAGE, .num_joints = num_joints, .joints = joints, .window = 2};
 }
 
 /* Forgets the past, as before the first frame of another video. */
