@@ -13,6 +13,7 @@ NAMES = (
     "quantized_accuracy",
     "quantized_exports",
     "smallest",
+    "smoothing",
     "startup",
 )
 

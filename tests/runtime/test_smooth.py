@@ -125,6 +125,7 @@ def test_c__gaps_leaps_and_lost_joints__equals_python(build: Builder, name: str,
     seconds[40:] += 2
     keypoints[10:15, 2, 0] = np.nan
     keypoints[[20, 22, 50], 4, 1] = np.inf
+    keypoints[30, :, 2] = np.nan
     sizes = np.linspace(150, 250, len(seconds))
     flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"] if sanitized else []
     kind = list(smooth.SMOOTHERS).index(name)

@@ -67,9 +67,9 @@ class Pipeline:
 
     detector: a network that finds people itself, with boxes or, as BlazePose's does, with the points that say where and
     how turned they are. landmark: a network that finds the keypoints of one person in a box. The detector looks at
-    every ``every``-th frame (None: at none), and wherever nobody is followed; in between a person is looked for around their last
-    keypoints, as MediaPipe and MoveNet do. Without ``landmark`` the detector's own keypoints are the result, of every
-    frame: bottom-up networks.
+    every ``every``-th frame (None: at none), and wherever nobody is followed; in between a person is looked for around
+    their last keypoints, as MediaPipe and MoveNet do. Without ``landmark`` the detector's own keypoints are the result,
+    of every frame: bottom-up networks.
 
     least_score: people below it are dropped, and lost. most_people: opened networks have a ``max_people`` of their own,
     which must not be smaller. smoother: makes one for each person, as runtime.smooth.OneEuro does; people are followed

@@ -124,7 +124,7 @@ class Kalman(_Filter):
         place = place + dt * (2 * both + dt * speed) + q * dt**3 / 3
         both = both + dt * speed + q * dt**2 / 2
         speed = speed + q * dt
-        innovation = place + np.square(self.noise / np.clip(score[which], LEAST_SCORE, 1))
+        innovation = place + np.square(self.noise / np.fmin(np.fmax(score[which], LEAST_SCORE), 1))
         gain, speed_gain = place / innovation, both / innovation
         predicted = self._position[which] + dt * self._velocity[which]
         error = raw[which] - predicted

@@ -76,7 +76,7 @@ static inline void tvmpose_smooth_step_one_euro(const tvmpose_smoother *s, tvmpo
   double speed_alpha = tvmpose_smooth_alpha(s->speed_cutoff, dt);
   for (int i = 0; i < 2; ++i) {
     joint->velocity[i] += speed_alpha * ((raw[i] - joint->raw[i]) / dt - joint->velocity[i]);
-    double cutoff = s->min_cutoff + s->beta * fabs(joint->velocity[i]) / fmax(size, 1);
+    double cutoff = s->min_cutoff + s->beta * fabs(joint->velocity[i]) / (size > 1 ? size : 1);
     joint->position[i] += tvmpose_smooth_alpha(cutoff, dt) * (raw[i] - joint->position[i]);
   }
 }
@@ -84,7 +84,8 @@ static inline void tvmpose_smooth_step_one_euro(const tvmpose_smoother *s, tvmpo
 /* The less sure a joint is (score 0 to 1), the noisier it counts. The two coordinates share their variance. */
 static inline void tvmpose_smooth_step_kalman(const tvmpose_smoother *s, tvmpose_smooth_joint *joint,
                                               const double raw[2], double score, double dt) {
-  double *p = joint->variance, q = s->acceleration * s->acceleration, noise = s->noise / fmin(fmax(score, 0.1), 1);
+  double *p = joint->variance, q = s->acceleration * s->acceleration;
+  double noise = s->noise / (score > 0.1 ? score < 1 ? score : 1 : 0.1);
   p[0] += dt * (2 * p[1] + dt * p[2]) + q * dt * dt * dt / 3;
   p[1] += dt * p[2] + q * dt * dt / 2;
   p[2] += q * dt;
