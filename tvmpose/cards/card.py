@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tvmpose.cards.heads import AnyHead, Head
+from tvmpose.cards.heads import AnyHead
 from tvmpose.cards.source import Source
 from tvmpose.pose.skeletons import SKELETONS, Skeleton
 
@@ -81,7 +81,7 @@ class Card:
         kinds = {source.kind for source in self.source}
         if not self.source or ("torch" in kinds and len(self.source) > 1):
             raise ValueError("a card has at least one [[source]], and a torch source stands alone")
-        if (self.task == "single-person") != isinstance(self.head, Head):
+        if (self.task == "multi-person") != self.head.finds_people:
             raise ValueError(f"a head of kind {self.head.kind} is not for task {self.task!r}")
 
     @property

@@ -17,7 +17,10 @@ class Head:
     "coordinates": a tensor of rows of ``fields``, one row a keypoint ("-": of no use here; rows past the skeleton's
     are ignored), x and y in input pixels or as fractions of the input's sides.
     "heatmap": a map per keypoint, its peak the keypoint and the peak's height its score; ``refine`` "quarter" moves
-    the peak a quarter cell towards the higher neighbour. ``person_tensor`` holds one score for the whole person.
+    the peak a quarter cell towards the higher neighbour, "dark" to the top of a parabola through the logarithms of the
+    blurred map (Zhang et al., arXiv:1910.06278), "integral" puts the keypoint at the mean of all places, weighted by
+    the softmax of ``beta`` times the map (Sun et al., arXiv:1711.08229). ``person_tensor`` holds one score for the
+    whole person.
     """
 
     kind: Literal["coordinates", "heatmap"]
@@ -27,13 +30,18 @@ class Head:
     score_activation: Activation = "none"
     person_tensor: int | None = None
     person_activation: Activation = "none"
-    refine: Literal["none", "quarter"] = "none"
+    refine: Literal["none", "quarter", "dark", "integral"] = "none"
+    beta: float = 1.0
+
+    finds_people = False
 
     def __post_init__(self) -> None:
         if self.kind == "coordinates":
             self._check_coordinates()
         elif self.fields or self.unit:
             raise ValueError("a heatmap head has neither fields nor unit")
+        if self.beta != 1 and self.refine != "integral":
+            raise ValueError('beta is for refine "integral"')
         check_indices(self.reads)
 
     @property
@@ -55,6 +63,78 @@ class Head:
         if self.refine != "none" or self.unit is None:
             raise ValueError("a coordinates head has a unit, and no refine")
         check_once(self.fields, "fields", ("x", "y", "score"))
+
+
+@dataclass(frozen=True)
+class SimccHead:
+    """One person for each box: each coordinate of a keypoint the highest of evenly spread bins (arXiv:2107.03332).
+
+    ``tensor`` has bins of x, ``y_tensor`` of y, a row for each keypoint. The score is the lower of the two highest.
+    """
+
+    kind: Literal["simcc"]
+    tensor: int
+    y_tensor: int
+    score_activation: Activation = "none"
+
+    person_tensor = None
+    finds_people = False
+
+    def __post_init__(self) -> None:
+        check_indices(self.reads)
+
+    @property
+    def tensors(self) -> tuple[int, ...]:
+        """See Head."""
+        return (self.tensor, self.y_tensor)
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """See Head."""
+        return tuple(sorted(set(self.tensors)))
+
+    def renumbered(self, kept: Sequence[int]) -> "SimccHead":
+        """See Head."""
+        return replace(self, tensor=kept.index(self.tensor), y_tensor=kept.index(self.y_tensor))
+
+
+@dataclass(frozen=True)
+class CentreHead:
+    """One person for each box, as MoveNet finds the one nearest to the middle. All tensors share one grid of cells.
+
+    ``tensor``: a heatmap for each keypoint. ``centre_tensor``: one for the middles of people. ``regression_tensor``: at
+    a middle, how many cells away each keypoint is, as y, x of the first keypoint, then of the next. ``offset_tensor``:
+    in the same order, how far into a cell its keypoint lies. Heatmaps go through ``score_activation``, and a cell
+    counts the less the farther it is from the picture's middle, or from where the regression says the keypoint is.
+    """
+
+    kind: Literal["centre"]
+    tensor: int
+    centre_tensor: int
+    regression_tensor: int
+    offset_tensor: int
+    score_activation: Activation = "none"
+
+    person_tensor = None
+    finds_people = False
+
+    def __post_init__(self) -> None:
+        check_indices(self.reads)
+
+    @property
+    def tensors(self) -> tuple[int, ...]:
+        """See Head."""
+        return (self.tensor, self.centre_tensor, self.regression_tensor, self.offset_tensor)
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """See Head."""
+        return tuple(sorted(set(self.tensors)))
+
+    def renumbered(self, kept: Sequence[int]) -> "CentreHead":
+        """See Head."""
+        tensor, centre, regression, offset = (kept.index(index) for index in self.tensors)
+        return CentreHead("centre", tensor, centre, regression, offset, self.score_activation)
 
 
 @dataclass(frozen=True)
@@ -123,6 +203,7 @@ class DetectionHead:
     anchors: Anchors | None = None
 
     person_tensor = None  # there is no one person
+    finds_people = True
 
     def __post_init__(self) -> None:
         check_indices(self.reads)
@@ -164,7 +245,7 @@ class DetectionHead:
 
 
 MOST_PEOPLE = 256
-AnyHead: TypeAlias = Head | DetectionHead
+AnyHead: TypeAlias = Head | SimccHead | CentreHead | DetectionHead
 
 
 def check_indices(indices: Sequence[int]) -> None:

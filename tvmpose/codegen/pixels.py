@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Literal
 from tvm.tirx import PrimFunc
 
 from tvmpose.cards.card import Card
-from tvmpose.cards.heads import DetectionHead
+from tvmpose.cards.heads import DetectionHead, Head
 from tvmpose.codegen.c_source import PixelSteps
 from tvmpose.codegen.plan import Call, Plan, Tensor
 from tvmpose.errors import ModelError
-from tvmpose.kernels.decode import decode_kernel_of
-from tvmpose.kernels.detections import rows_layout
+from tvmpose.kernels.decoders import kernel_of
 from tvmpose.kernels.warp import warp_kernel
 from tvmpose.modelspec import ModelSpec
 
@@ -56,7 +55,7 @@ def add_pixel_steps(plan: Plan, spec: ModelSpec, card: Card) -> "tuple[PixelStep
 
 @lru_cache(maxsize=4)  # they take as long as all passes together, and no target decides anything of them
 def _kernels(spec: ModelSpec, card: Card) -> "Mapping[str, PrimFunc]":
-    decode = decode_kernel_of(
+    decode = kernel_of(
         card.head,
         name="decode",
         shapes=[spec.outputs[index].shape for index in card.head.tensors],
@@ -85,8 +84,8 @@ def check_card(spec: ModelSpec, card: Card) -> None:
                 f"card {card.name} reads floats, output {index} is {spec.outputs[index].dtype}: compile without a card"
             )
     shape, count = spec.outputs[head.tensor].shape, len(card.keypoints.keypoints)
-    if isinstance(head, DetectionHead):
-        rows_layout(head, [spec.outputs[i].shape for i in head.tensors], count, (card.input.width, card.input.height))
+    if not isinstance(head, Head):
+        _kernels(spec, card)  # raises where shapes do not fit
         return
     if head.kind == "heatmap" and count not in (shape[1], shape[-1]):
         raise ModelError(f"card {card.name} expects {count} heatmaps, output {head.tensor} has shape {shape}")

@@ -18,6 +18,7 @@ from tvm.relax.frontend.torch import from_exported_program
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
 from tvmpose.errors import ModelError
+from tvmpose.frontend.alternatives import listed
 from tvmpose.frontend.module_spec import REFUSED, first_line, with_spec
 from tvmpose.frontend.torch_quantized import Converter, quantized_converters
 from tvmpose.modelspec import ModelSpec
@@ -122,8 +123,7 @@ def refuse_unsupported(program: ExportedProgram, ours: Collection[str]) -> None:
         if node.op == "call_function" and node.target.__name__ not in known:
             lacking[node.target.__name__].append(node.name)
     if lacking:
-        listed = "; ".join(f"{operator} at {', '.join(nodes)}" for operator, nodes in sorted(lacking.items()))
-        raise ModelError(f"unsupported torch operators: {listed}")
+        raise ModelError(f"unsupported torch operators: {listed(lacking, known)}")
 
 
 def amax(data: relax.Expr, axes: Sequence[int] = (), keepdims: bool = False) -> relax.Expr:
@@ -141,6 +141,13 @@ def adaptive_max_pool2d(data: relax.Expr, output_size: Sequence[int]) -> relax.E
     return relax.Tuple([pooled, pooled])
 
 
+def select(data: relax.Expr, axis: int, index: int) -> relax.Expr:
+    """torch.select; TVM's converter reads outside of the tensor where the index counts from the end."""
+    axis, extent = axis % data.ty.ndim, int(data.ty.shape[axis])
+    index = index % extent
+    return relax.op.squeeze(relax.op.strided_slice(data, [axis], [index], [index + 1]), [axis])
+
+
 def converter(build: Callable[..., relax.Expr]) -> Converter:
     """What TVM's importer calls, from a function of the operator's arguments."""
     return lambda node, importer: importer.block_builder.emit(build(*importer.retrieve_args(node)))
@@ -149,4 +156,5 @@ def converter(build: Callable[..., relax.Expr]) -> Converter:
 CONVERTERS: dict[str, Converter] = {
     "amax.default": converter(amax),
     "adaptive_max_pool2d.default": converter(adaptive_max_pool2d),
+    "select.int": converter(select),
 }
