@@ -75,6 +75,19 @@ def test_eval__bundle_without_a_card__is_refused(fake_bundle: FakeBundle, people
     assert "without a model card" in capsys.readouterr().err
 
 
+def test_eval__detector__people_are_found_before_the_others_look(fake_bundle: FakeBundle, people: Path, capsys):
+    """The false detector finds one person, in the whole picture, whose joints are then its corners and its middle."""
+    table = json.loads((people / "people.json").read_text())
+    keypoints = [*(0, 0, 2), *(40, 30, 2), *(80, 60, 2)]
+    table["annotations"][0] |= {"keypoints": keypoints, "bbox": [1, 1, 2, 2], "area": 2000}
+    (people / "people.json").write_text(json.dumps(table))
+    out = people / "r.json"
+    assert _eval(people, fake_bundle(), "--detector", fake_bundle(name="detector"), "--json", out) == 0
+    (row,) = json.loads(out.read_text())["rows"]
+    assert row["precision"]["ap"] == pytest.approx(1) and row["errors"] is None
+    assert "from pixels" in row["runtime"] and "from pixels" in capsys.readouterr().out
+
+
 def test_eval__same_crops__need_the_card_of_the_bundle(fake_bundle: FakeBundle, people: Path, capsys):
     assert _eval(people, fake_bundle(), "--same-crops") == 3
     assert "no model card is called 'fake'" in capsys.readouterr().err

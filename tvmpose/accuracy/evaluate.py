@@ -8,6 +8,7 @@ import numpy as np
 
 from tvmpose.accuracy.coco_ap import AveragePrecision, Detection, average_precision
 from tvmpose.accuracy.dataset import AnnotatedPerson, Dataset, common_keypoints
+from tvmpose.accuracy.from_pixels import FromPixels
 from tvmpose.accuracy.joint_errors import JointErrors, joint_errors
 from tvmpose.accuracy.robustness import Change
 from tvmpose.accuracy.systems import System
@@ -37,7 +38,7 @@ class Row:
 
 
 def evaluate(
-    systems: Sequence[System],
+    systems: Sequence[System | FromPixels],
     dataset: Dataset,
     metrics: Sequence[str],
     changes: Mapping[str, Change],
@@ -48,19 +49,43 @@ def evaluate(
     for system, timing in zip(systems, timings, strict=True):
         for name, change in {UNCHANGED: None, **changes}.items():
             progress(f"{system.name}, {system.runtime}: pictures {name}")
-            people, found = find(system.estimate, dataset, change)
-            rows, columns = common_keypoints(system.keypoint_names, dataset)
-            joints = [keypoints[rows] for keypoints in found]
-            yield Row(
-                system.name,
-                system.runtime,
-                name,
-                len(people),
-                len(columns),
-                precision_of(people, joints, dataset, columns) if "oks" in metrics else None,
-                joint_errors(people, joints, dataset.names, columns) if {"pck", "pckh"} & set(metrics) else None,
-                timing if change is None else None,
-            )
+            rest = (name, dataset, metrics, change, None if change else timing)
+            yield _row_from_pixels(system, *rest) if isinstance(system, FromPixels) else _boxed_row(system, *rest)
+
+
+def _boxed_row(
+    system: System,
+    name: str,
+    dataset: Dataset,
+    metrics: Sequence[str],
+    change: Change | None,
+    timing: Timing | None,
+) -> Row:
+    people, found = find(system.estimate, dataset, change)
+    rows, columns = common_keypoints(system.keypoint_names, dataset)
+    joints = [keypoints[rows] for keypoints in found]
+    precision = precision_of(people, joints, dataset, columns) if "oks" in metrics else None
+    errors = joint_errors(people, joints, dataset.names, columns) if {"pck", "pckh"} & set(metrics) else None
+    return Row(system.name, system.runtime, name, len(people), len(columns), precision, errors, timing)
+
+
+def _row_from_pixels(
+    system: FromPixels,
+    name: str,
+    dataset: Dataset,
+    metrics: Sequence[str],
+    change: Change | None,
+    timing: Timing | None,
+) -> Row:
+    """Nobody's joints are anybody's: there is average precision alone."""
+    rows, columns = common_keypoints(system.keypoint_names, dataset)
+    detections, people = [], 0
+    for picture, pixels in dataset.read():
+        people += len(picture.people)
+        found = (joints[rows] for joints in system.find(change(pixels, picture) if change else pixels))
+        detections += [Detection(picture.image_id, joints, float(joints[:, 2].mean())) for joints in found]
+    precision = average_precision(detections, dataset, columns) if "oks" in metrics else None
+    return Row(system.name, system.runtime, name, people, len(columns), precision, None, timing)
 
 
 def find(
@@ -94,7 +119,7 @@ def boxed_precision(estimate: Estimate, keypoint_names: Sequence[str], dataset: 
     return precision_of(people, [keypoints[rows] for keypoints in found], dataset, columns)
 
 
-def _throughput(systems: Sequence[System]) -> list[Timing]:
+def _throughput(systems: Sequence[System | FromPixels]) -> list[Timing]:
     """Tensors in, tensors out, of noise; in turns, so that all of them see the same machine."""
     random = np.random.default_rng(0)
     inputs = []

@@ -6,14 +6,16 @@ from typing import Protocol
 
 import numpy as np
 
+from tvmpose.accuracy.from_pixels import FromPixels, bundle_from_pixels, source_from_pixels
 from tvmpose.baselines.judge import Judge
 from tvmpose.baselines.tvmpose import Bundle
-from tvmpose.benchmark.facts import read_facts
+from tvmpose.benchmark.facts import finds_people, read_facts
 from tvmpose.cards import Card, load_card
 from tvmpose.errors import InputError
 from tvmpose.gate import network_input
 from tvmpose.modelspec import TensorSpec
 from tvmpose.pose import reference
+from tvmpose.runtime import Pose
 from tvmpose.runtime.pose import MANIFEST
 
 
@@ -34,14 +36,19 @@ class System(Protocol):
         ...
 
 
-def open_system(path: str, card: str | None, threads: int, same_crops: bool = False) -> System:
+def open_system(
+    path: str, card: str | None, threads: int, same_crops: bool = False, detector: Pose | None = None
+) -> System | FromPixels:
     """A bundle's folder, or a model file or card's name as `tvmpose compile` takes it.
 
     same_crops: a bundle's network stands between the reference's warp and decode, as those of sources always do. Bytes
     that round to another side move the joints of quantized networks: so the networks alone can be compared.
-    Raises InputError for what has no keypoints, and what loading either of them raises.
+    detector: finds the people whom bundles look at, in place of the data set's boxes. Networks that find people
+    themselves do so. Raises InputError for what has no keypoints, and what loading either of them raises.
     """
     if (Path(path) / MANIFEST).is_file() or Path(path).is_dir():
+        if detector or finds_people(Path(path)):
+            return bundle_from_pixels(Path(path), threads, detector)
         whole = BundleSystem(Path(path), threads)
         return TensorSystem(whole.name, load_card(card or _card_of(path)), whole.bundle) if same_crops else whole
     from tvmpose.compile import resolve  # for models alone: a bundle needs nothing of the compiler
@@ -50,7 +57,10 @@ def open_system(path: str, card: str | None, threads: int, same_crops: bool = Fa
     options = resolve(path, card=card, target=host_target(), output=None)
     if options.card is None:
         raise InputError(f"{path}: evaluating keypoints needs a card, which says where they are (--card)")
-    return TensorSystem(options.source.path.name, options.card, options.source.judge(threads=threads))
+    judge = options.source.judge(threads=threads)
+    if options.card.head.kind == "detections":
+        return source_from_pixels(options.source.path.name, options.card, judge)
+    return TensorSystem(options.source.path.name, options.card, judge)
 
 
 class BundleSystem:

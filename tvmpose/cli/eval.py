@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 
@@ -20,6 +21,12 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     )
     parser.add_argument("--annotations", type=Path, required=True, metavar="COCO.json", help="COCO's keypoint form")
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="the pictures that it names")
+    parser.add_argument(
+        "--detector",
+        type=Path,
+        metavar="BUNDLE",
+        help="finds the people whom the other bundles look at, in place of the annotated boxes; AP alone is left",
+    )
     parser.add_argument("--metric", default="oks,pck,pckh", metavar="M,M", help="of oks,pck,pckh (default: all)")
     parser.add_argument("--card", metavar="NAME|FILE", help="of model files whose hash is not known")
     parser.add_argument(
@@ -52,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from tvmpose.accuracy.systems import open_system
     from tvmpose.accuracy.table import by_joint, summary
     from tvmpose.benchmark.table import columns
+    from tvmpose.runtime import load
 
     metrics = [name for name in args.metric.split(",") if name]
     if unknown := [name for name in metrics if name not in METRICS]:
@@ -59,16 +67,18 @@ def run(args: argparse.Namespace) -> int:
     if not metrics or not 1 <= args.threads <= 256:
         raise InputError("--metric names none" if not metrics else f"--threads {args.threads}: must be 1 to 256")
     dataset = read_dataset(args.annotations, args.images)
-    with translated():
-        systems = [open_system(path, args.card, args.threads, args.same_crops) for path in args.systems]
+    with translated(), ExitStack() as opened:
+        detector = opened.enter_context(load(args.detector, threads=args.threads)) if args.detector else None
+        chosen = (args.card, args.threads, args.same_crops, detector)
+        systems = [open_system(path, *chosen) for path in args.systems]
         changes = CHANGES if args.robustness else {}
         rows = list(evaluate(systems, dataset, metrics, changes, _progress))
     _progress("")
     joints = by_joint(rows) if {"pck", "pckh"} & set(metrics) else []
     note = (
-        f"{rows[0].people} people in {len(dataset.pictures)} pictures of {args.annotations.name}, from their own "
-        f"boxes; AP, AR, PCK and errors in percent; frames/s: the network alone on {args.threads} "
-        f"thread{'s' * (args.threads > 1)}"
+        f"{rows[0].people} people in {len(dataset.pictures)} pictures of {args.annotations.name}, in their own "
+        f"boxes where nothing else is said; AP, AR, PCK and errors in percent; frames/s: the network alone on "
+        f"{args.threads} thread{'s' * (args.threads > 1)}"
     )
     print(note, end="\n\n")
     for table in (summary(rows, metrics), joints):

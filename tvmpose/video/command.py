@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tvmpose.benchmark.facts import read_facts
-from tvmpose.cards import load_card
+from tvmpose.benchmark.facts import finds_people
 from tvmpose.errors import InputError, TvmposeError, translated
 from tvmpose.pose.pipeline import GivenBoxes, Pipeline
 from tvmpose.pose.regions import Box
@@ -50,15 +49,6 @@ def _pipeline(args: argparse.Namespace, pose: "Pose", boxes: Sequence[Box], most
     if args.detector:
         return build(opened.enter_context(load(args.detector, threads=args.threads)), pose)
     return build(pose) if finds_people(args.bundle) else build(GivenBoxes(boxes), pose, every=None)
-
-
-def finds_people(bundle: Path) -> bool:
-    """Whether a bundle's network finds people itself, as its card says; one whose card is not known does not."""
-    try:
-        card = read_facts(bundle).card
-        return card is not None and load_card(card).head.kind == "detections"
-    except TvmposeError:
-        return False
 
 
 def _outputs(args: argparse.Namespace, pose: "Pose", video: Video) -> list[Output]:
