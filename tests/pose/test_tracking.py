@@ -45,6 +45,14 @@ def test_update__a_stranger_elsewhere__is_new():
     assert tracker.update([someone(300, 300)]) == [0]
 
 
+def test_update__someone_thin_steps_aside__is_the_same():
+    thin = [(100 + x, y, 0.9) for x, y in ((0, 0), (2, 40), (1, 100), (2, 200))]
+    first = Person(0.9, (100, 0, 2, 200), np.array(thin, np.float32))
+    second = Person(0.9, (100, 0, 2, 200), np.array(thin, np.float32) + np.array([25, 0, 0], np.float32))
+    tracker = Tracker(("a", "b", "c", "d"))
+    assert tracker.update([first]) == tracker.update([second]) == [0]
+
+
 def test_update__two_beside_one_track__the_nearer_one_has_it():
     tracker = Tracker(NAMES)
     tracker.update([someone(0, 0)])

@@ -15,9 +15,18 @@ Measure: TypeAlias = Literal["iou", "oks"]
 
 
 def boxes_alike(a: np.ndarray, b: np.ndarray, names: Sequence[str]) -> float:
-    """Intersection over union of the boxes around the sure joints; around all where too few are."""
-    first, second = (joints_box(joints) or _whole_box(joints) for joints in (a, b))
+    """Intersection over union of the squares around the sure joints; around all where too few are.
+
+    Squares, because who stands still with arms down is a thin box, of which a small step leaves nothing in common.
+    """
+    first, second = (_square(joints_box(joints) or _whole_box(joints)) for joints in (a, b))
     return overlap(first, second)
+
+
+def _square(box: Box) -> Box:
+    x, y, width, height = box
+    side = max(width, height)
+    return x + (width - side) / 2, y + (height - side) / 2, side, side
 
 
 def _whole_box(keypoints: np.ndarray) -> Box:
