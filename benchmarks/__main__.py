@@ -7,6 +7,7 @@ NAMES = (
     "arm",
     "boards",
     "deployment",
+    "families",
     "fp32",
     "fusion_bound",
     "int8",

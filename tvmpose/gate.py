@@ -152,11 +152,16 @@ def network_input(card: "Card", spec: "TensorSpec", picture: np.ndarray, matrix:
 
 
 def plain_input(spec: "TensorSpec", picture: np.ndarray) -> np.ndarray:
-    """Without a card: the picture, in RGB, stretched to the input; 0..1 where the input is float."""
+    """Without a card: the picture, in RGB, stretched to the input; 0..1 where the input is float.
+
+    A float input that is no picture, of keypoints over time, say, gets the same noise every time.
+    """
     from tvmpose.codegen.pixels import layout_of
 
     cv2 = require("cv2", extra="compiler")
     layout = layout_of(spec.shape)
+    if layout is None and len(spec.shape) < 4 and np.dtype(spec.dtype).kind == "f":
+        return np.random.default_rng(0).standard_normal(spec.shape, "float32").astype(spec.dtype)
     if layout is None:
         raise InputError(f"input {spec.name} {spec.shape} is no picture: give --card, or --no-verify")
     height, width = spec.shape[1:3] if layout == "NHWC" else spec.shape[2:4]

@@ -50,7 +50,7 @@ def test_load__recurrent_layer__as_onnxruntime(tmp_path, operator, attributes, w
     x = np.random.default_rng(0).standard_normal((STEPS, BATCH, INPUTS), dtype="float32")
     expected = onnxruntime.InferenceSession(tmp_path / "m.onnx").run(None, {"x": x})
     module, spec = load(tmp_path / "m.onnx")
-    assert [output.name for output in spec.outputs][0] == "y"
+    assert spec.outputs[0].name == "y"
     for found, judge in zip(run(module, x), expected, strict=True):
         np.testing.assert_allclose(found, judge, rtol=0, atol=1e-5)
 

@@ -8,6 +8,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import torch
 import tvm
@@ -43,8 +44,13 @@ def load_module(
     return from_program(export(module, example_input), outputs=outputs)
 
 
-def load_net(path: str | Path) -> nn.Module:
-    """The network that a net.py builds: its ``build() -> nn.Module``, in eval mode. The file is executed."""
+def load_net(path: str | Path, function: str = "build") -> nn.Module:
+    """The network that a net.py builds: by its ``build() -> nn.Module``, in eval mode. The file is executed."""
+    return build_net(load_definition(path), path, function)
+
+
+def load_definition(path: str | Path) -> ModuleType:
+    """A net.py, executed. Raises ModelError for whatever it raises."""
     spec = importlib.util.spec_from_file_location("tvmpose_net", path)
     if spec is None or spec.loader is None or not Path(path).is_file():
         raise ModelError(f"{path}: not a Python file")
@@ -53,9 +59,17 @@ def load_net(path: str | Path) -> nn.Module:
         spec.loader.exec_module(definition)
     except Exception as error:  # whatever the user's file raises, it is theirs to mend
         raise ModelError(f"{path}: {type(error).__name__}: {first_line(error)}") from error
-    if not callable(getattr(definition, "build", None)):
-        raise ModelError(f"{path}: defines no build()")
-    return definition.build().eval()
+    return definition
+
+
+def build_net(definition: ModuleType, path: str | Path, function: str) -> nn.Module:
+    """What a function of a net.py returns, in eval mode. Raises ModelError where that is no module."""
+    if not callable(getattr(definition, function, None)):
+        raise ModelError(f"{path}: defines no {function}()")
+    net = getattr(definition, function)()
+    if not isinstance(net, nn.Module):
+        raise ModelError(f"{path}: {function}() returns {type(net).__name__}, not a torch.nn.Module")
+    return net.eval()
 
 
 def read(path: str | Path) -> ExportedProgram:
