@@ -106,6 +106,23 @@ def test_run__what_cannot_be__is_one_line(fake_bundle, clip, monkeypatch, capsys
     assert clip.read_bytes() == before and not list(clip.parent.glob(".tvmpose*"))
 
 
+def test_run__a_stream__is_asked_for_as_it_was_typed(fake_bundle: FakeBundle, monkeypatch, capsys):
+    class Closed:
+        def __init__(self, source: str) -> None:
+            asked.append(source)
+
+        def isOpened(self) -> bool:
+            return False
+
+        def release(self) -> None:
+            pass
+
+    asked: list[str] = []
+    monkeypatch.setattr(cv2, "VideoCapture", Closed)
+    assert main(["run", str(fake_bundle()), "rtsp://host:554/a"]) == 3
+    assert asked == ["rtsp://host:554/a"]
+
+
 def jitter(joints: np.ndarray) -> float:
     """Of (frames, K, 2): the mean second difference."""
     return float(np.linalg.norm(np.diff(joints, 2, axis=0), axis=2).mean())

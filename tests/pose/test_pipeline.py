@@ -1,5 +1,7 @@
 """The pipeline: on networks that are told where people are, and BlazePose against a program written by hand."""
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -157,6 +159,14 @@ def test_pipeline__reset__begins_again():
     pipeline.reset()
     world.boxes = [np.array([300.0, 50, 80, 200])]
     assert [person.id for person in pipeline(BLACK, 0.0)] == [0]
+
+
+def test_pipeline__import__needs_numpy_alone():
+    program = (
+        "import sys\nfrom tvmpose.pose import Pipeline\nfrom tvmpose.runtime.smooth import OneEuro\n"
+        "sys.exit(bool({'cv2', 'tvm', 'onnx', 'tflite', 'torch'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
 @pytest.mark.parametrize("options", [{"every": 0}, {"most_people": 0}])

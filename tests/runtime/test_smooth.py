@@ -2,11 +2,13 @@
 
 import math
 import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.runtime.conftest import Builder
+from tests.runtime.conftest import CSRC, Builder
 from tvmpose.runtime import smooth
 
 FPS = 25
@@ -140,6 +142,25 @@ def test_c__gaps_leaps_and_lost_joints__equals_python(build: Builder, name: str,
     smoother = smooth.SMOOTHERS[name]()
     expected = [smoother(k, float(t), float(s)) for t, s, k in zip(seconds, sizes, keypoints, strict=True)]
     np.testing.assert_allclose(found, np.stack(expected), rtol=2e-7, atol=1e-5)
+
+
+def test_header__in_cpp__no_warning(tmp_path: Path):
+    pytest.importorskip("ziglang", reason="ziglang is not installed")
+    (tmp_path / "program.cc").write_text('#include "tvmpose_smooth.h"\nint main() {}\n')
+    flags = ["-std=c++11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{CSRC}"]
+    command = [
+        sys.executable,
+        "-m",
+        "ziglang",
+        "c++",
+        "-c",
+        *flags,
+        str(tmp_path / "program.cc"),
+        "-o",
+        str(tmp_path / "o"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_moving_average__no_window__is_refused():

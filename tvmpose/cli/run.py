@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -45,7 +44,7 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "numbered; Ctrl-C ends it, and what was written is whole.",
     )
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that `tvmpose compile` wrote")
-    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="picture files; or one VIDEO or camera:N")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture files; or one VIDEO or camera:N")
     parser.add_argument(
         "--box",
         action="append",
@@ -85,22 +84,23 @@ def run(args: argparse.Namespace) -> int:
     from tvmpose.runtime import load
     from tvmpose.video.frames import is_video
 
-    if any(map(is_video, sources := [_source(path) for path in args.images])):
-        if len(sources) > 1:
-            raise InputError(f"{len(sources)} files, of which one is a video: give it by itself")
+    if any(map(is_video, args.images)):
+        if len(args.images) > 1:
+            raise InputError(f"{len(args.images)} files, of which one is a video: give it by itself")
         from tvmpose.video.command import run_video
 
-        return run_video(args, sources[0], [_parse_box(text) for text in args.box])
+        return run_video(args, args.images[0], [_parse_box(text) for text in args.box])
     if args.detector or args.show or args.live:
         raise InputError("--detector, --show and --live are for videos and cameras")
+    images = list(map(Path, args.images))
     boxes = [_parse_box(text) for text in args.box] or None
-    pictures = _overlay_paths(args.images, args.draw)
+    pictures = _overlay_paths(images, args.draw)
     if args.repeat is not None and args.repeat < 0:
         raise InputError(f"--repeat is {args.repeat}, must not be negative")
-    repeats = args.repeat if args.repeat is not None else REPEATS_OF_A_SINGLE_IMAGE * (len(args.images) == 1)
+    repeats = args.repeat if args.repeat is not None else REPEATS_OF_A_SINGLE_IMAGE * (len(images) == 1)
     with translated(), load(args.bundle, threads=args.threads, max_people=len(boxes or ())) as pose:
         outcomes = []
-        for path in args.images:
+        for path in images:
             image = _read_image(path)
             outcomes.append(_run_image(pose, path, image, boxes, repeats))
             if path in pictures:
@@ -109,12 +109,6 @@ def run(args: argparse.Namespace) -> int:
     for picture in pictures.values():
         print(picture, file=sys.stderr if args.json == "-" else sys.stdout)
     return 0
-
-
-def _source(path: Path) -> str:
-    """As it was typed: a Path makes one slash of two."""
-    text = str(path)
-    return re.sub(r"^([a-z]+):/(?=[^/])", r"\1://", text)
 
 
 def _parse_box(text: str) -> Box:

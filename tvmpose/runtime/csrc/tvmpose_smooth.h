@@ -44,22 +44,26 @@ typedef struct tvmpose_smoother {
   int32_t window;                        /* moving average: 1 to TVMPOSE_SMOOTH_WINDOW */
 } tvmpose_smoother;
 
+static inline tvmpose_smoother tvmpose_smooth_new(int32_t kind, tvmpose_smooth_joint *joints, int32_t num_joints) {
+  tvmpose_smoother s;
+  memset(&s, 0, sizeof s);
+  s.kind = kind, s.joints = joints, s.num_joints = num_joints;
+  s.min_cutoff = 1.5, s.beta = 12, s.speed_cutoff = 1;
+  s.noise = 0.02, s.acceleration = 1;
+  s.window = 2;
+  return s;
+}
+
 static inline tvmpose_smoother tvmpose_smooth_one_euro(tvmpose_smooth_joint *joints, int32_t num_joints) {
-  return (tvmpose_smoother){.kind = TVMPOSE_ONE_EURO,
-                            .num_joints = num_joints,
-                            .joints = joints,
-                            .min_cutoff = 1.5,
-                            .beta = 12,
-                            .speed_cutoff = 1};
+  return tvmpose_smooth_new(TVMPOSE_ONE_EURO, joints, num_joints);
 }
 
 static inline tvmpose_smoother tvmpose_smooth_kalman(tvmpose_smooth_joint *joints, int32_t num_joints) {
-  return (tvmpose_smoother){
-      .kind = TVMPOSE_KALMAN, .num_joints = num_joints, .joints = joints, .noise = 0.02, .acceleration = 1};
+  return tvmpose_smooth_new(TVMPOSE_KALMAN, joints, num_joints);
 }
 
 static inline tvmpose_smoother tvmpose_smooth_moving_average(tvmpose_smooth_joint *joints, int32_t num_joints) {
-  return (tvmpose_smoother){.kind = TVMPOSE_MOVING_AVERAGE, .num_joints = num_joints, .joints = joints, .window = 2};
+  return tvmpose_smooth_new(TVMPOSE_MOVING_AVERAGE, joints, num_joints);
 }
 
 /* Forgets the past, as before the first frame of another video. */
@@ -110,7 +114,8 @@ static inline void tvmpose_smooth_step_average(const tvmpose_smoother *s, tvmpos
 }
 
 static inline void tvmpose_smooth_start(const tvmpose_smoother *s, tvmpose_smooth_joint *joint, const double raw[2]) {
-  *joint = (tvmpose_smooth_joint){.position = {raw[0], raw[1]}};
+  memset(joint, 0, sizeof *joint);
+  memcpy(joint->position, raw, sizeof joint->position);
   joint->variance[0] = s->noise * s->noise;
   joint->variance[2] = 1; /* a size a second: at first any speed is possible */
 }
