@@ -50,7 +50,7 @@ HEADER = (
 )
 LIMIT_TENSORS, LIMIT_PX = 1e-4, 0.1
 VERIFY_PHOTOS, CALIBRATION_PHOTOS, FRAMES = 4, 16, 20
-CLEAR = 3.0  # standard deviations of a map or row of bins that its peak stands above the mean
+CLEAR = {"heatmap": 3.0, "simcc": 2.0}  # standard deviations of a map, or row of bins, that its peak is above the mean
 DISTINCT = 0.6  # share of the joints that lie at places of their own
 
 
@@ -85,6 +85,7 @@ FAMILIES = {
     "MoveNet Lightning int8": Family("movenet_single_pose_lightning_ptq.tflite", is_quantized=True),
     "BlazePose lite": Family("pose_landmark_lite.tflite"),
     "BlazePose detector": Family("pose_detection.tflite"),
+    "PoseNet": Family("models/posenet-mobilenetv1"),
     "PoseNet uint8": Family("posenet_mobilenet_v1_075_353_481_quant.tflite", is_quantized=True),
 }
 
@@ -196,8 +197,8 @@ def peaks(options: Options) -> dict[str, float]:
     share = [own_places(person, expected.pixels_per_input_pixel) for expected in found for person in expected.people]
     result["distinct"] = float(np.mean(share)) if share else 0.0
     heads = [expected.tensors[index] for expected in found for index in card.head.tensors]
-    if card.head.kind in ("heatmap", "simcc"):
-        result["clear"] = min(float(np.median(clearness(card, tensor))) for tensor in heads)
+    if card.head.kind in CLEAR:
+        result["clear"] = min(float(np.median(clearness(card, tensor))) for tensor in heads) / CLEAR[card.head.kind]
     return result
 
 
@@ -228,8 +229,8 @@ def flaws(row: dict[str, Any], family: Family) -> list[str]:
         wrong.append("the answer is a constant")
     if found.get("distinct", 1.0) < DISTINCT:
         wrong.append(f"{found['distinct']:.0%} of the joints have places of their own")
-    if found.get("clear", CLEAR) < CLEAR:
-        wrong.append(f"peaks of {found['clear']:.1f} standard deviations")
+    if found.get("clear", 1.0) < 1:
+        wrong.append(f"peaks of {found['clear']:.0%} of the height that they need")
     return wrong
 
 

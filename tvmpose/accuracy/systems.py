@@ -58,7 +58,7 @@ def open_system(
     if options.card is None:
         raise InputError(f"{path}: evaluating keypoints needs a card, which says where they are (--card)")
     judge = options.source.judge(threads=threads)
-    if options.card.head.kind == "detections":
+    if options.card.task == "multi-person":
         return source_from_pixels(options.source.path.name, options.card, judge)
     return TensorSystem(options.source.path.name, options.card, judge)
 

@@ -63,7 +63,7 @@ def finds_people(bundle: Path) -> bool:
     """Whether a bundle's network finds people itself, as its card says; one whose card is not known does not."""
     try:
         card = read_facts(bundle).card
-        return card is not None and load_card(card).head.kind == "detections"
+        return card is not None and load_card(card).task == "multi-person"
     except TvmposeError:
         return False
 

@@ -215,8 +215,7 @@ class DetectionHead:
         check_once(self.fields, "fields", ("x", "y"))
         if not 0 < self.threshold <= 1 or not 0 <= self.overlap <= 1:
             raise ValueError("threshold must be above 0, and both it and overlap at most 1")
-        if not 1 <= self.max_people <= MOST_PEOPLE:
-            raise ValueError(f"max_people must be 1 to {MOST_PEOPLE}, not {self.max_people}")
+        check_most_people(self.max_people)
         if self.anchors and (self.unit != "pixels" or box is BOX_CORNERS):
             raise ValueError("rows relative to anchors are centres and sizes in pixels")
 
@@ -244,8 +243,71 @@ class DetectionHead:
         return places | {"end": at}
 
 
+# PoseNet's tree of the joints of COCO: from the nose down, parent and child.
+POSENET_TREE = (
+    *((0, 1), (1, 3), (0, 2), (2, 4)),
+    *((0, 5), (5, 7), (7, 9), (5, 11), (11, 13), (13, 15)),
+    *((0, 6), (6, 8), (8, 10), (6, 12), (12, 14), (14, 16)),
+)
+
+
+@dataclass(frozen=True)
+class PartsHead:
+    """The people in a picture, bottom up, as PoseNet finds them (Papandreou et al., PersonLab, arXiv:1803.08225).
+
+    All tensors share one grid of cells, ``stride`` pixels apart. ``tensor``: a heatmap for each keypoint.
+    ``offset_tensor``: how far from a cell its keypoint lies, in pixels, y of all of them, then x. ``forward_tensor``
+    and ``backward_tensor``: from a joint to the next along each edge of the tree, down and up, in pixels, y of all
+    edges, then x. A cell of at least ``threshold`` that is no lower than its neighbours is where a person begins, the
+    highest first, unless one before has this joint within ``radius`` pixels. The tree is PoseNet's, of COCO's 17
+    joints.
+    """
+
+    kind: Literal["parts"]
+    tensor: int
+    offset_tensor: int
+    forward_tensor: int
+    backward_tensor: int
+    stride: int
+    threshold: float
+    radius: float
+    max_people: int
+    score_activation: Activation = "none"
+
+    person_tensor = None
+    finds_people = True
+    edges = POSENET_TREE
+
+    def __post_init__(self) -> None:
+        check_indices(self.reads)
+        check_most_people(self.max_people)
+        if self.stride < 1 or not self.radius >= 0 or not 0 < self.threshold <= 1:
+            raise ValueError("stride and radius must be positive, and threshold above 0 and at most 1")
+
+    @property
+    def tensors(self) -> tuple[int, ...]:
+        """See Head."""
+        return (self.tensor, self.offset_tensor, self.forward_tensor, self.backward_tensor)
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """See Head."""
+        return tuple(sorted(set(self.tensors)))
+
+    def renumbered(self, kept: Sequence[int]) -> "PartsHead":
+        """See Head."""
+        tensor, offset, forward, backward = (kept.index(index) for index in self.tensors)
+        return replace(self, tensor=tensor, offset_tensor=offset, forward_tensor=forward, backward_tensor=backward)
+
+
 MOST_PEOPLE = 256
-AnyHead: TypeAlias = Head | SimccHead | CentreHead | DetectionHead
+AnyHead: TypeAlias = Head | SimccHead | CentreHead | DetectionHead | PartsHead
+
+
+def check_most_people(count: int) -> None:
+    """Raise ValueError for more people than a result may hold, or none."""
+    if not 1 <= count <= MOST_PEOPLE:
+        raise ValueError(f"max_people must be 1 to {MOST_PEOPLE}, not {count}")
 
 
 def check_indices(indices: Sequence[int]) -> None:

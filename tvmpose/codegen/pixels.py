@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from tvm.tirx import PrimFunc
 
 from tvmpose.cards.card import Card
-from tvmpose.cards.heads import DetectionHead, Head
+from tvmpose.cards.heads import DetectionHead, Head, PartsHead
 from tvmpose.codegen.c_source import PixelSteps
 from tvmpose.codegen.plan import Call, Plan, Tensor
 from tvmpose.errors import ModelError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def add_pixel_steps(plan: Plan, spec: ModelSpec, card: Card) -> "tuple[PixelSteps, Mapping[str, PrimFunc]]":
     """Add the tensors to the plan, before it is placed; returns the steps and their kernels by name."""
     count, half = len(card.keypoints.keypoints), card.crop.pixel_centers == "half"
-    most = card.head.max_people if isinstance(card.head, DetectionHead) else 1
+    most = card.head.max_people if isinstance(card.head, (DetectionHead, PartsHead)) else 1
     geometry = plan.add_permanent("geometry", (8,), "int32")
     matrix = plan.add_permanent("matrix", (6,), "float64")
     keypoints = plan.add_permanent("keypoints", (most * count * 3,), "float32")
@@ -30,7 +30,7 @@ def add_pixel_steps(plan: Plan, spec: ModelSpec, card: Card) -> "tuple[PixelStep
     image, chroma = (_caller_tensor(plan, name) for name in ("image", "chroma"))
     head = [plan.outputs[index] for index in card.head.tensors]
     people = {}
-    if isinstance(card.head, DetectionHead):
+    if card.head.finds_people:
         boxes, found = plan.add_permanent("boxes", (most * 4,), "float32"), plan.add_permanent("found", (1,), "int32")
         people = {"boxes": boxes, "found": found, "most_found": most}
     steps = PixelSteps(

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 
 from tvm import tirx
 
-from tvmpose.cards.heads import AnyHead, CentreHead, DetectionHead, Head, SimccHead
+from tvmpose.cards.heads import AnyHead, CentreHead, DetectionHead, Head, PartsHead, SimccHead
 from tvmpose.kernels.centre import centre_kernel
 from tvmpose.kernels.decode import decode_kernel
 from tvmpose.kernels.detections import detections_kernel
+from tvmpose.kernels.parts import parts_kernel
 from tvmpose.kernels.simcc import simcc_kernel
 
 DECODERS: dict[type, Callable[..., tirx.PrimFunc]] = {
@@ -15,6 +16,7 @@ DECODERS: dict[type, Callable[..., tirx.PrimFunc]] = {
     SimccHead: simcc_kernel,
     CentreHead: centre_kernel,
     DetectionHead: detections_kernel,
+    PartsHead: parts_kernel,
 }
 
 

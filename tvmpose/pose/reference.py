@@ -105,10 +105,10 @@ def decode(
     ``head.person_tensor``, without one the mean of the keypoints'. Of a network that finds many people it is the first
     one, all zeros where there is none; reference_people.decode_people returns them all.
     """
-    if head.kind == "detections":
-        from tvmpose.pose.reference_people import decode_people
+    if head.kind == "detections" or head.kind == "parts":
+        from tvmpose.pose.reference_people import decode_all
 
-        people = decode_people(
+        people = decode_all(
             head, outputs, matrix, num_keypoints=num_keypoints, input_size=input_size, half_pixel=half_pixel
         )
         return (people[0].keypoints, people[0].score) if people else (np.zeros((num_keypoints, 3)), 0.0)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tvmpose.pose.reference import Float64, activate, apply_matrix, decode
 
 if TYPE_CHECKING:
-    from tvmpose.cards.heads import Anchors, AnyHead, DetectionHead
+    from tvmpose.cards.heads import Anchors, AnyHead, DetectionHead, PartsHead
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ def decode_all(
     """The people of any head: the one in the box, or all that there are; for the arguments see reference.decode."""
     if head.kind == "detections":
         return decode_people(head, outputs, matrix, **options)
+    if head.kind == "parts":
+        return decode_parts(head, outputs, matrix, num_keypoints=options["num_keypoints"])
     keypoints, score = decode(head, outputs, matrix, **options)
     return [FoundPerson(score, None, keypoints)]
 
@@ -120,3 +122,66 @@ def _person(
     xs, ys = np.array([apply_matrix(matrix, np.array(a - edge), np.array(b - edge)) for a, b in corners]).T + edge
     around = (xs.min(), ys.min(), np.ptp(xs), np.ptp(ys))
     return FoundPerson(score, (*map(float, around),), np.stack([x, y, scores], axis=1))  # type: ignore[arg-type]
+
+
+def decode_parts(
+    head: PartsHead, outputs: Sequence[NDArray[np.generic]], matrix: Float64, *, num_keypoints: int
+) -> list[FoundPerson]:
+    """PoseNet's people, as TensorFlow.js decodes them (posenet/src/multi_pose), but for the queue's order of equals."""
+    tensors = [np.asarray(outputs[index], np.float64)[0] for index in head.tensors]
+    if tensors[1].shape[2] != 2 * num_keypoints or tensors[0].shape[2] != num_keypoints:
+        tensors = [np.moveaxis(tensor, 0, 2) for tensor in tensors]
+    raw, *displacements = tensors
+    # as [row, column, keypoint or edge, y and x]
+    offsets, forward, backward = (np.stack(np.split(tensor, 2, axis=2), axis=3) for tensor in displacements)
+    heat = activate(raw, head.score_activation)
+    last = np.array(raw.shape[:2]) - 1
+
+    def cell(position: Float64) -> tuple[int, int]:
+        row, column = np.clip(np.floor(position / head.stride + 0.5), 0, last).astype(int)
+        return int(row), int(column)
+
+    def followed(position: Float64, displacement: Float64, edge: int, target: int) -> Float64:
+        position = position + displacement[cell(position)][edge]
+        for _ in range(2):
+            at = cell(position)
+            position = np.array(at) * head.stride + offsets[at][target]
+        return position
+
+    def is_taken(k: int, position: Float64) -> bool:
+        return any(float(np.square(joints[k] - position).sum()) <= head.radius**2 for joints, _ in found)
+
+    found: list[tuple[dict[int, Float64], float]] = []
+    people_scores: list[dict[int, float]] = []
+    for k, row, column in _roots(raw, heat, head.threshold):
+        root = np.array([row, column]) * head.stride + offsets[row, column, k]
+        if len(found) == head.max_people or is_taken(k, root):
+            continue
+        joints = {k: root}
+        scores = {k: heat[row, column, k]}
+        upwards = [(edge, child, parent, backward) for edge, (parent, child) in enumerate(head.edges)][::-1]
+        downwards = [(edge, parent, child, forward) for edge, (parent, child) in enumerate(head.edges)]
+        for edge, source, target, displacement in upwards + downwards:
+            if source in joints and target not in joints:
+                joints[target] = followed(joints[source], displacement, edge, target)
+                scores[target] = heat[cell(joints[target])][target]
+        own = [scores[joint] for joint, position in joints.items() if not is_taken(joint, position)]
+        found.append((joints, sum(own) / num_keypoints))
+        people_scores.append(scores)
+    people = []
+    for (joints, score), scores in zip(found, people_scores, strict=True):
+        y, x = np.array([joints[k] for k in range(num_keypoints)]).T
+        keypoints = np.stack([*apply_matrix(matrix, x, y), [scores[k] for k in range(num_keypoints)]], axis=1)
+        low, sides = keypoints[:, :2].min(axis=0), np.ptp(keypoints[:, :2], axis=0)
+        people.append(FoundPerson(float(score), (*low.tolist(), *sides.tolist()), keypoints))
+    return people
+
+
+def _roots(raw: Float64, heat: Float64, threshold: float) -> list[tuple[int, int, int]]:
+    """Keypoint, row and column of the cells that no neighbour exceeds, the highest first."""
+    padded = np.pad(raw, ((1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
+    height, width = raw.shape[:2]
+    around = np.max([padded[y : y + height, x : x + width] for y in range(3) for x in range(3)], axis=0)
+    places = np.argwhere(((raw >= around) & (heat >= threshold)).transpose(2, 0, 1))
+    heights = [-raw[row, column, k] for k, row, column in places]
+    return [(int(k), int(row), int(column)) for k, row, column in places[np.argsort(heights, kind="stable")]]
