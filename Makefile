@@ -45,9 +45,9 @@ clean:
 	touch $@
 
 .venv/dev.stamp: .venv/demo.stamp
-	$(PIP) install --quiet --editable '.[compiler,verify,tune,torch,dev]' $(TORCH)
+	$(PIP) install --quiet --editable '.[compiler,verify,tune,torch,eval,dev]' $(TORCH)
 	touch $@
 
 .venv/bench.stamp: .venv/dev.stamp
-	$(PIP) install --quiet --editable '.[compiler,verify,tune,torch,dev,bench]' $(TORCH)
+	$(PIP) install --quiet --editable '.[compiler,verify,tune,torch,eval,dev,bench]' $(TORCH)
 	touch $@

@@ -7,12 +7,14 @@ NAMES = (
     "arm",
     "boards",
     "deployment",
+    "families",
     "fp32",
     "fusion_bound",
     "int8",
     "quantized_accuracy",
     "quantized_exports",
     "smallest",
+    "smoothing",
     "startup",
 )
 

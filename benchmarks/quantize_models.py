@@ -82,11 +82,11 @@ class Reader(CalibrationDataReader):
         return next(self.feeds, None)
 
 
-def quantize_onnx(form: QuantFormat, inputs: list[np.ndarray], output: Path, powers_of_two: bool) -> None:
+def quantize_onnx(form: QuantFormat, card: str, inputs: list[np.ndarray], output: Path, powers_of_two: bool) -> None:
     """Min-max ranges, uint8 activations, int8 weights per channel."""
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / f"{CARD}.onnx"
-        torch_to_onnx.convert(CARD, source)
+        source = Path(folder) / f"{card}.onnx"
+        torch_to_onnx.convert(card, source)
         overrides: dict[str, list[dict[str, Any]]] = {}
         for _ in range(1 + powers_of_two):  # the second time with the scales of the first, rounded up
             model = onnxslim.slim(str(source))  # folds batch norm into deconvolutions, which the exporter does not
@@ -188,10 +188,10 @@ def round_biases(module: fx.GraphModule) -> None:
             parameter.data = torch.round(parameter.data / unit) * unit
 
 
-def quantize_after_training(inputs: list[np.ndarray], output: Path, powers_of_two: bool) -> None:
+def quantize_after_training(card: str, inputs: list[np.ndarray], output: Path, powers_of_two: bool) -> None:
     """PT2E: ranges from what observers see."""
     tensors = [torch.from_numpy(array) for array in inputs]
-    net, _ = network_and_picture(CARD)
+    net, _ = network_and_picture(card)
     exported = torch.export.export(net, (tensors[0],)).module()
     prepared = prepare_pt2e(exported, quantizer(training=False, powers_of_two=powers_of_two))
     with torch.no_grad():
@@ -200,11 +200,11 @@ def quantize_after_training(inputs: list[np.ndarray], output: Path, powers_of_tw
     save_converted(prepared, tensors[0], output, powers_of_two)
 
 
-def quantize_in_training(inputs: list[np.ndarray], output: Path, powers_of_two: bool) -> None:
+def quantize_in_training(card: str, inputs: list[np.ndarray], output: Path, powers_of_two: bool) -> None:
     """QAT: one epoch towards the heatmaps of the float network."""
     torch.manual_seed(0)
     tensors = [torch.from_numpy(array) for array in inputs]
-    (teacher, _), (net, _) = network_and_picture(CARD), network_and_picture(CARD)
+    (teacher, _), (net, _) = network_and_picture(card), network_and_picture(card)
     for layer in net.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.momentum = 0.1
@@ -220,7 +220,7 @@ def quantize_in_training(inputs: list[np.ndarray], output: Path, powers_of_two: 
     save_converted(prepared, tensors[0], output, powers_of_two)
 
 
-Form = tuple[str, Callable[[list[np.ndarray], Path, bool], None]]
+Form = tuple[str, Callable[[str, list[np.ndarray], Path, bool], None]]
 FORMS: dict[str, Form] = {
     "qdq": (".onnx", partial(quantize_onnx, QuantFormat.QDQ)),
     "qoperator": (".onnx", partial(quantize_onnx, QuantFormat.QOperator)),
@@ -230,18 +230,23 @@ FORMS: dict[str, Form] = {
 
 
 def quantize(
-    folder: Path, forms: Iterable[str], photos: Path, count: int = PHOTOS, powers_of_two: bool = False
+    folder: Path,
+    forms: Iterable[str],
+    photos: Path,
+    count: int = PHOTOS,
+    powers_of_two: bool = False,
+    card: str = CARD,
 ) -> dict[str, Path]:
-    """Write the forms into ``folder``; the files by form."""
-    inputs = calibration_inputs(load_card(CARD), photos, count)
+    """Write the forms of a card's network into ``folder``; the files by form."""
+    inputs = calibration_inputs(load_card(card), photos, count)
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
     for form in forms:
         suffix, build = FORMS[form]
-        files[form] = folder / f"{CARD}-{form}{'-powers-of-two' * powers_of_two}{suffix}"
+        files[form] = folder / f"{card}-{form}{'-powers-of-two' * powers_of_two}{suffix}"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the quantizers' own, about their next versions
-            build(inputs, files[form], powers_of_two)
+            build(card, inputs, files[form], powers_of_two)
     return files
 
 

@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.coco_accuracy import average_precision
 from benchmarks.measuring import ROOT, Benchmark, Compiled, Model, arguments, compiled, run
 from benchmarks.report import markdown_table
 from tvmpose import runtime
+from tvmpose.accuracy.dataset import Dataset, read_dataset
+from tvmpose.accuracy.evaluate import boxed_precision
 from tvmpose.benchmark.machine import Disturbance, Machine
 from tvmpose.benchmark.timing import Timing, summarize
-from tvmpose.cards import load_card
 
 DOCUMENT = ROOT / "benchmarks" / "README.md"
 RESULT = ROOT / "benchmarks" / "quantized_accuracy.json"
@@ -69,13 +69,13 @@ def measure(options: argparse.Namespace, coco: Path) -> list[Row]:
     """Every model that was asked for."""
     annotations, boxes = (coco / f"person_keypoints_{name}.json" for name in ("val2017_dev100", "train2017_calib64"))
     calibration = ["--calibrate", str(coco / "train2017"), "--boxes", str(boxes), "--recipe", options.recipe]
-    rows = []
+    dataset, rows = read_dataset(annotations, coco / "val2017"), []
     for name in options.models:
         made = (
             compiled(MODELS[name], options.build / f"{name}-float"),
             compiled(MODELS[name], options.build / f"{name}-int8", ["--precision", "int8", *calibration]),
         )
-        precisions = [precision(each, name, annotations, coco / "val2017") for each in made]
+        precisions = [precision(each, dataset) for each in made]
         share = runtime_manifest(made[1])["quantized"]["integer_share"]
         weights = (made[0].weight_bytes, made[1].weight_bytes)
         times = {threads: in_turns(made, threads) for threads in options.threads}
@@ -87,14 +87,10 @@ def runtime_manifest(made: Compiled) -> dict[str, Any]:
     return json.loads((made.bundle / "manifest.json").read_text())
 
 
-def precision(made: Compiled, card: str, annotations: Path, pictures: Path) -> float:
+def precision(made: Compiled, dataset: Dataset) -> float:
     with runtime.load(made.bundle) as pose:
-        return average_precision(
-            lambda picture, box: pose(picture, [box], format="bgr")[0].keypoints,
-            load_card(card).skeleton,
-            annotations,
-            pictures,
-        )
+        estimate = lambda picture, box: pose(picture, [box], format="bgr")[0].keypoints  # noqa: E731
+        return boxed_precision(estimate, pose.keypoint_names, dataset).ap
 
 
 def in_turns(made: Sequence[Compiled], threads: int) -> tuple[Timing, Timing]:

@@ -7,26 +7,24 @@ annotated joints from shoulders to ankles, which all of these networks have, tha
 longer side. No time is taken, so it does not matter what else runs.
 """
 
-import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
 from benchmarks.measuring import ROOT, Benchmark, Model, arguments, compiled, run
 from benchmarks.report import markdown_table
 from tvmpose import runtime
+from tvmpose.accuracy.dataset import read_dataset
+from tvmpose.accuracy.evaluate import Estimate, find
+from tvmpose.accuracy.joint_errors import joint_errors
 from tvmpose.benchmark.machine import Disturbance, Machine
-from tvmpose.pose.skeletons import skeleton
 
 DOCUMENT = ROOT / "benchmarks" / "README.md"
 RESULT = ROOT / "benchmarks" / "smallest.json"
-SMALL_BYTES, CLOSE = 1e6, 0.2
+SMALL_BYTES = 1e6
 JOINTS = tuple(
     f"{side}_{part}" for side in ("left", "right") for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 )
@@ -91,30 +89,19 @@ def row(name: str, coco: Path, folder: Path) -> Row:
     made = compiled(small.model, folder, options)
     said = " ".join((*small.options, *(("--precision int8",) if small.calibrated else ())))
     with runtime.load(made.bundle) as pose:
-        close, joints = share_close(
-            lambda picture, box: dict(zip(pose.keypoint_names, pose(picture, [box])[0].keypoints, strict=True)), coco
-        )
+        estimate = lambda picture, box: pose(picture, [box])[0].keypoints  # noqa: E731
+        close, joints = share_close(estimate, pose.keypoint_names, coco)
     size = sum(file.stat().st_size for file in made.bundle.iterdir())
     return Row(name, said, size, made.library_bytes, close, joints)
 
 
-def share_close(
-    estimate: Callable[[np.ndarray, Sequence[float]], Mapping[str, np.ndarray]], coco: Path
-) -> tuple[float, int]:
-    """PCK, and of how many joints; estimate: picture (uint8 BGR) and box to keypoints by name."""
-    table = json.loads((coco / "person_keypoints_val2017_dev100.json").read_text())
-    pictures = {image["id"]: cv2.imread(str(coco / "val2017" / image["file_name"])) for image in table["images"]}
-    names, close = skeleton("coco17").keypoints, []
-    for person in table["annotations"]:
-        if person["iscrowd"] or not person["num_keypoints"]:
-            continue
-        found = estimate(pictures[person["image_id"]], person["bbox"])
-        truth = dict(zip(names, np.reshape(person["keypoints"], (-1, 3)), strict=True))
-        reach = CLOSE * max(person["bbox"][2:])
-        close += [
-            float(np.hypot(*(found[joint][:2] - truth[joint][:2]))) <= reach for joint in JOINTS if truth[joint][2]
-        ]
-    return float(np.mean(close)), len(close)
+def share_close(estimate: Estimate, names: Sequence[str], coco: Path) -> tuple[float, int]:
+    """PCK of JOINTS, and of how many; names: of the estimate's keypoints."""
+    dataset = read_dataset(coco / "person_keypoints_val2017_dev100.json", coco / "val2017")
+    people, found = find(estimate, dataset)
+    rows, columns = ([list(these).index(joint) for joint in JOINTS] for these in (names, dataset.names))
+    errors = joint_errors(people, [keypoints[rows] for keypoints in found], dataset.names, columns)
+    return errors.pck, sum(joint.labelled for joint in errors.by_joint)
 
 
 def numbers(rows: Sequence[Row]) -> dict[str, Any]:

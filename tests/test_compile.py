@@ -21,6 +21,8 @@ from tvmpose.runtime.pose import MachineError
 from tvmpose.runtime.pose import main as check_main
 from tvmpose.targets import Target, host_target, load_target, needed_features
 
+CARRIED = ("pose.py", "smooth.py", "tvmpose.h", "tvmpose_smooth.h")  # by every bundle
+
 
 def options(tiny: Tiny, output: Path, **changes: object) -> Options:
     settings = {"card": str(tiny.card), "target": host_target(), "output": output, "samples": tiny.samples}
@@ -111,7 +113,7 @@ def test_compile__verified__manifest_says_what_was_measured(tiny: Tiny, tmp_path
     verification = library["verification"]
     assert (verification["status"], verification["samples"]) == ("verified", 1)
     assert verification["judge"].startswith("onnxruntime") and verification["max_px"] <= 0.05
-    assert files(report) == {"libtiny.so", "tvmpose.h", "pose.py", SAMPLE}
+    assert files(report) == {"libtiny.so", *CARRIED, SAMPLE}
     assert (manifest["card"], library["target"]) == ("tiny", "host")
 
 
@@ -121,7 +123,7 @@ def test_compile__no_verify__manifest_says_not_verified_and_no_judge_is_asked(
     monkeypatch.setattr(Source, "judge", None)
     report = compile_model(options(tiny, tmp_path / "bundle", card=None, verify=False, samples=None, static=True))
     assert report.manifest.verification.status == "not verified"
-    assert files(report) == {"libtiny.so", "libtiny.a", "tvmpose.h", "pose.py"}  # no sample: nothing is known of it
+    assert files(report) == {"libtiny.so", "libtiny.a", *CARRIED}  # no sample: nothing is known of it
     with load(tmp_path / "bundle") as pose:
         assert pose.info.name == "tiny"
 
@@ -139,7 +141,7 @@ def test_compile__again_over_a_bundle__replaces_it(tiny: Tiny, tmp_path: Path):
     output = tmp_path / "bundle"
     compile_model(options(tiny, output, card=None, verify=False, static=True))
     compile_model(options(tiny, output, card=None, verify=False))
-    assert sorted(path.name for path in output.iterdir()) == ["libtiny.so", MANIFEST, "pose.py", "tvmpose.h"]
+    assert sorted(path.name for path in output.iterdir()) == sorted(["libtiny.so", MANIFEST, *CARRIED])
 
 
 @pytest.mark.parametrize("dump", ["file", "file/inside", "/proc/dump"])
@@ -283,7 +285,7 @@ def test_compile__cpu_that_is_not_here__verified_on_the_host_and_refused_at_run_
     output = tmp_path / "bundle"
     report = compile_model(options(tiny, output, card=None, target=load_target(str(foreign))))
     assert report.manifest.verification.status == "host-equivalent only"
-    assert files(report) == {"libtiny.so", "tvmpose.h", "pose.py", SAMPLE}
+    assert files(report) == {"libtiny.so", *CARRIED, SAMPLE}
     with pytest.raises(MachineError, match=r"compiled for instructions that this CPU lacks: .*amx"):
         load(output)
     capfd.readouterr()

@@ -19,6 +19,8 @@ from tvmpose.runtime.pose import main as check_main
 from tvmpose.runtime.pose import open_library
 from tvmpose.targets import host_target, load_target, needed_features
 
+CARRIED = ("pose.py", "smooth.py", "tvmpose.h", "tvmpose_smooth.h")  # by every bundle
+
 # No version of a C library: linked by this machine's compiler. gfni is of no use to any network of ours.
 LEVELS = """\
 title = "t"
@@ -79,7 +81,7 @@ def test_compile__levels__a_library_each_the_most_demanding_first(report: Report
         ("libtinyq-v3.so", "family:v3"),
         ("libtinyq.so", "family:v2"),
     ]
-    helpers = {"tvmpose_load.h", "tinyq_libraries.h", "libtinyq.a", "tvmpose.h", "pose.py", "sample.npz"}
+    helpers = {"tvmpose_load.h", "tinyq_libraries.h", "libtinyq.a", *CARRIED, "sample.npz"}
     assert set(report.manifest.files) == {library["file"] for library in libraries} | helpers
     assert ("level", "v3-gfni: left out, its code is that of v3") in steps
     assert [step for step, _ in steps].count("layout") == 1
@@ -186,7 +188,7 @@ def test_compile__single_level__the_same_code_as_beside_others(
     options = resolve(str(quantized.model), card=card, target=target, output=output, verify=False, dump=tmp_path)
     manifest = compile_model(options).manifest
     assert [(library.file, library.target) for library in manifest.libraries] == [("libtinyq.so", "family:v3")]
-    assert set(manifest.files) == {"libtinyq.so", "tvmpose.h", "pose.py"}
+    assert set(manifest.files) == {"libtinyq.so", *CARRIED}
     alone, beside = tmp_path / "build", folder / "dump" / "build" / "v3"
     assert (alone / "weights.bin").read_bytes() == (beside / "weights.bin").read_bytes()
     assert same_code(alone / "kernels.o", beside / "kernels.o", ("tinyq", "tinyq_v3"))

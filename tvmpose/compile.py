@@ -17,7 +17,7 @@ from tvmpose.compact import Compact
 from tvmpose.devices.machine import Machine, board_of, where_verified
 from tvmpose.errors import InputError, ModelError, SetupError, VerifyError
 from tvmpose.extras import require
-from tvmpose.frontend.source import FORMATS, Source
+from tvmpose.frontend.source import FORMATS, Source, split_function
 from tvmpose.pose.skeletons import SKELETONS
 from tvmpose.quantize.request import Quantized, Request
 from tvmpose.selection import PartialJudge, Selection, parse, select
@@ -105,6 +105,11 @@ def resolve(
     """
     if Path(model).suffix == ".toml":
         raise InputError(f"{model} is a card: tvmpose compile MODEL_FILE --card {model}")
+    model, function = split_function(model)
+    called = Path(model).stem
+    if (Path(model) / "net.py").is_file():  # models/NAME, whose card lies beside it
+        beside = Path(model).with_suffix(".toml")
+        model, card = str(Path(model) / "net.py"), card or (str(beside) if beside.is_file() else None)
     if Path(model).suffix in FORMATS or Path(model).exists():
         path = Path(model)
         known = load_card(card) if card else card_for_hash(sha256_of(path)) if path.is_file() else None
@@ -112,12 +117,12 @@ def resolve(
         known = load_card(card or model)
         path = pull(load_card(model))
     shape = (1, 3, known.input.height, known.input.width) if known else None
-    name = _identifier(known.name if known and Path(model).suffix not in FORMATS else Path(model).stem)
+    name = _identifier(known.name if known and Path(model).suffix not in FORMATS else called)
     if keypoints is not None and known is None:
         raise InputError("--keypoints: needs a card, which says where they are (--card)")
     kept = parse(keypoints, known.keypoints.keypoints, "--keypoints") if known and keypoints is not None else None
     return Options(
-        Source(path, shape),
+        Source(path, shape, function),
         known,
         target,
         name,

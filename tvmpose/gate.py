@@ -19,6 +19,7 @@ from tvmpose.errors import InputError, VerifyError
 from tvmpose.extras import require
 from tvmpose.modelspec import TensorSpec
 from tvmpose.pose import reference
+from tvmpose.pose.reference_people import decode_all
 from tvmpose.pose.similarity import keypoint_similarity
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Expectation:
     """What the source model says of one picture."""
 
     tensors: list[np.ndarray]  # its raw outputs
-    keypoints: np.ndarray | None  # (K, 3) in pixels of the picture; None without a card
+    people: np.ndarray | None  # (P, K, 3) in pixels of the picture, the best first; None without a card
     input: np.ndarray
     pixels_per_input_pixel: float
 
@@ -113,9 +114,9 @@ def expect(judge: Runner, card: "Card | None", spec: "TensorSpec", picture: np.n
     tensor = network_input(card, spec, picture, matrix)
     outputs = judge.run([tensor])
     count = len(card.keypoints.keypoints)
-    keypoints, _ = reference.decode(card.head, outputs, matrix, num_keypoints=count, input_size=size, half_pixel=half)
-    scale = float(np.hypot(matrix[0], matrix[3]))
-    return Expectation(outputs, keypoints, tensor, scale)
+    found = decode_all(card.head, outputs, matrix, num_keypoints=count, input_size=size, half_pixel=half)
+    people = np.stack([person.keypoints for person in found]) if found else np.zeros((0, count, 3))
+    return Expectation(outputs, people, tensor, float(np.hypot(matrix[0], matrix[3])))
 
 
 def at_network_size(card: "Card", picture: np.ndarray) -> np.ndarray:
@@ -151,11 +152,16 @@ def network_input(card: "Card", spec: "TensorSpec", picture: np.ndarray, matrix:
 
 
 def plain_input(spec: "TensorSpec", picture: np.ndarray) -> np.ndarray:
-    """Without a card: the picture, in RGB, stretched to the input; 0..1 where the input is float."""
+    """Without a card: the picture, in RGB, stretched to the input; 0..1 where the input is float.
+
+    A float input that is no picture, of keypoints over time, say, gets the same noise every time.
+    """
     from tvmpose.codegen.pixels import layout_of
 
     cv2 = require("cv2", extra="compiler")
     layout = layout_of(spec.shape)
+    if layout is None and len(spec.shape) < 4 and np.dtype(spec.dtype).kind == "f":
+        return np.random.default_rng(0).standard_normal(spec.shape, "float32").astype(spec.dtype)
     if layout is None:
         raise InputError(f"input {spec.name} {spec.shape} is no picture: give --card, or --no-verify")
     height, width = spec.shape[1:3] if layout == "NHWC" else spec.shape[2:4]
@@ -187,14 +193,15 @@ def compare(
         relative += _relative(tensors, expected.tensors)
         if steps is not None:
             apart.append([steps_apart(*each) for each in zip(tensors, expected.tensors, steps, strict=True)])
-        if expected.keypoints is not None:
-            found = pose(picture, format="bgr")[0].keypoints
-            sure = expected.keypoints[:, 2] >= SURE_SCORE
-            offsets = found[sure, :2] - expected.keypoints[sure, :2]
-            distances.append(np.hypot(*offsets.T) / expected.pixels_per_input_pixel)
-            if card and sure.any():
-                names = [name for name, is_sure in zip(card.keypoints.keypoints, sure, strict=True) if is_sure]
-                alike.append(keypoint_similarity(found[sure], expected.keypoints[sure], names))
+        if card and expected.people is not None:
+            found = [person.keypoints for person in pose(picture, format="bgr")]
+            for person in expected.people:
+                sure = person[:, 2] >= SURE_SCORE
+                theirs = nearest_person(found, person)
+                distances.append(np.hypot(*(theirs - person)[sure, :2].T) / expected.pixels_per_input_pixel)
+                if sure.any():
+                    names = [name for name, is_sure in zip(card.keypoints.keypoints, sure, strict=True) if is_sure]
+                    alike.append(keypoint_similarity(theirs[sure], person[sure], names))
     joints = np.concatenate(distances) if distances else np.zeros(0)
     if card and not joints.size:
         what = ", ".join(card.keypoints.keypoints) if card.kept else "people"
@@ -210,6 +217,15 @@ def compare(
     within = min(share_within_step(output) for output in outputs)
     most = float(np.max([output.max() for output in outputs]))
     return replace(findings, tensors_max_steps=most, tensors_within_step=within)
+
+
+def nearest_person(found: Sequence[np.ndarray], expected: np.ndarray) -> np.ndarray:
+    """Of all that were found, (K, 3) each, the person whose joints are nearest; far away where there is nobody.
+
+    Networks that find people order them by scores, which may change places.
+    """
+    nobody = np.full_like(expected, np.inf)
+    return min(found, key=lambda other: float(np.abs(other - expected)[:, :2].sum()), default=nobody)
 
 
 def steps_apart(found: np.ndarray, expected: np.ndarray, step: float | None) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tvmpose.cards.heads import Head
 from tvmpose.errors import InputError
 from tvmpose.modelspec import ModelSpec, TensorSpec
 from tvmpose.suggest import did_you_mean
@@ -106,9 +107,8 @@ def select(
     head = card.head
     cut = Part(head.tensor) if keypoints is None else _cut(spec.outputs[head.tensor], card, keypoints)
     parts = tuple(cut if index == head.tensor else Part(index) for index in kept)
-    person = None if head.person_tensor is None else kept.index(head.person_tensor)
-    moved = replace(head, tensor=kept.index(head.tensor), person_tensor=person)
-    return Selection(parts, replace(card, head=moved, kept=None if keypoints is None else tuple(keypoints)))
+    chosen = None if keypoints is None else tuple(keypoints)
+    return Selection(parts, replace(card, head=head.renumbered(kept), kept=chosen))
 
 
 def _kept_outputs(text: str, spec: ModelSpec, card: "Card | None") -> tuple[int, ...]:
@@ -130,6 +130,8 @@ def _kept_outputs(text: str, spec: ModelSpec, card: "Card | None") -> tuple[int,
 def _cut(tensor: TensorSpec, card: "Card", keypoints: Sequence[int]) -> Part:
     """The axis that keypoints run along, and the indices of those that are kept."""
     head, shape = card.head, tensor.shape
+    if not isinstance(head, Head):
+        raise InputError(f"--keypoints: rows of a head of kind {head.kind} are not cut")
     if head.kind == "heatmap":
         from tvmpose.kernels.decode import heatmap_layout
 

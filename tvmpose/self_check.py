@@ -55,8 +55,9 @@ def _keypoint_sample(card: "Card", runner: gate.Runner, spec: "ModelSpec", pictu
     height, width = picture.shape[:2]
     scale = min(1.0, max(card.input.width, card.input.height) / max(height, width))
     small = cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
-    keypoints = gate.expect(runner, card, spec.inputs[0], small).keypoints
-    assert keypoints is not None  # there is a card
-    unsure = keypoints[:, 2] < gate.SURE_SCORE
-    keypoints[unsure] = float("nan")
+    people = gate.expect(runner, card, spec.inputs[0], small).people
+    assert people is not None  # there is a card
+    unsure = people[..., 2] < gate.SURE_SCORE
+    people[unsure] = float("nan")
+    keypoints = people[0] if card.task == "single-person" else people
     return bundle.keypoint_sample(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), None, keypoints), not unsure.all()

@@ -75,7 +75,7 @@ def _convert(hint: Any, value: object, where: str) -> object:
 def _convert_union(arms: tuple[Any, ...], value: object, where: str) -> object:
     if len(arms) == 1:
         return _convert(arms[0], value, where)
-    by_kind = {get_args(get_type_hints(arm)["kind"])[0]: arm for arm in arms}
+    by_kind = {kind: arm for arm in arms for kind in get_args(get_type_hints(arm)["kind"])}
     kind = value.get("kind") if isinstance(value, Mapping) else None
     if kind not in by_kind:
         raise InputError(f"{where}: kind must be one of {', '.join(map(repr, by_kind))}, not {kind!r}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import boards, deployment, measuring, report, smallest, startup
+from benchmarks import boards, deployment, measuring, report, smallest, smoothing, startup
 from tests.conftest import FakeBundle
 from tvmpose.benchmark import machine
 from tvmpose.pose.skeletons import skeleton
@@ -45,8 +45,16 @@ def test_replace_between_marks__without_both_in_order__leaves_the_file(tmp_path:
 def test_documents__that_the_benchmarks_write__have_the_marks() -> None:
     for document in deployment.DOCUMENTS:
         assert document.read_text().count("<!-- deployment: begin -->\n") == 1
-    for name, module in (("startup", startup), ("boards", boards), ("smallest", smallest)):
+    for name, module in (("startup", startup), ("boards", boards), ("smallest", smallest), ("smoothing", smoothing)):
         assert module.DOCUMENT.read_text().count(f"<!-- {name}: begin -->\n") == 1
+
+
+def test_smoothing__a_line_that_was_delayed__is_so_late_and_in_c_it_takes_time(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    walk = np.cumsum(random.normal(0, 1, (200, 4, 2)), axis=0)
+    assert smoothing.lag(walk[2:], walk[:-2]) == pytest.approx(2, abs=0.06)
+    assert smoothing.jitter(np.arange(24.0).reshape(4, 3, 2)) == 0
+    assert smoothing.time_in_c(tmp_path, 1, 33) > 0
 
 
 def test_share_close__joints_where_they_are_annotated_and_elsewhere__all_and_none(data: Path) -> None:
@@ -55,16 +63,16 @@ def test_share_close__joints_where_they_are_annotated_and_elsewhere__all_and_non
     truth = {tuple(person["bbox"]): np.reshape(person["keypoints"], (-1, 3)) for person in table["annotations"]}
     names = skeleton("coco17").keypoints
 
-    def annotated(picture: np.ndarray, box: Sequence[float]) -> dict[str, np.ndarray]:
-        return dict(zip(names, truth[tuple(box)], strict=True))
+    def annotated(picture: np.ndarray, box: Sequence[float]) -> np.ndarray:
+        return truth[tuple(box)]
 
-    share, joints = smallest.share_close(annotated, coco)
+    share, joints = smallest.share_close(annotated, names, coco)
     assert share == 1 and joints == 2168
 
-    def half_a_box_off(picture: np.ndarray, box: Sequence[float]) -> dict[str, np.ndarray]:
-        return {name: joint + max(box[2:]) / 2 for name, joint in annotated(picture, box).items()}
+    def half_a_box_off(picture: np.ndarray, box: Sequence[float]) -> np.ndarray:
+        return annotated(picture, box) + max(box[2:]) / 2
 
-    assert smallest.share_close(half_a_box_off, coco) == (0, joints)
+    assert smallest.share_close(half_a_box_off, names, coco) == (0, joints)
 
 
 @linux

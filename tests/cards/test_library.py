@@ -95,7 +95,7 @@ def test_load_card__by_path__named_after_the_file(tmp_path: Path) -> None:
         ('kind = "torch"', 'kind = "ftp"', "mine.toml: source[0]: kind must be one of 'pypi', 'npm', 'url', 'torch'"),
         ('kind = "heatmap"', 'kind = "coordinates"', "mine.toml: head: a coordinates head has a unit"),
         ('refine = "quarter"', 'unit = "pixels"', "mine.toml: head: a heatmap head has neither fields nor unit"),
-        ("tensor = 0", "tensor = -1", "mine.toml: head: tensor and person_tensor count from 0"),
+        ("tensor = 0", "tensor = -1", "mine.toml: head: outputs count from 0"),
     ],
 )
 def test_load_card__faulty__one_line_naming_file_and_place(tmp_path: Path, old: str, new: str, message: str) -> None:

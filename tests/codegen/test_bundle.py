@@ -25,6 +25,8 @@ from tvmpose.codegen.bundle import (
 from tvmpose.errors import InputError, SetupError
 from tvmpose.runtime import pose as binding
 
+CARRIED = ("pose.py", "smooth.py", "tvmpose.h", "tvmpose_smooth.h")  # by every bundle
+
 DOCS = Path(__file__).parents[2] / "docs" / "bundle.md"
 
 
@@ -62,7 +64,7 @@ def test_write_bundle__manifest__is_read_back_the_same_by_the_binding(tmp_path, 
 def test_write_bundle__files__are_the_listed_ones_with_their_hashes(tmp_path, fake_manifest, contents):
     written = write_bundle(tmp_path / "b", fake_manifest, contents)
     found = _snapshot(tmp_path / "b")
-    assert set(found) == {"libfake.so", "sample.npz", "pose.py", "tvmpose.h", "manifest.json"}
+    assert set(found) == {"libfake.so", "sample.npz", *CARRIED, "manifest.json"}
     for name, entry in written.files.items():
         assert entry.sha256 == hashlib.sha256(found[name]).hexdigest()
         assert entry.bytes == len(found[name])
@@ -92,7 +94,7 @@ def test_write_bundle__older_bundle__is_replaced(tmp_path, fake_manifest, conten
     (tmp_path / "b" / "__pycache__").mkdir()
     renamed = replace(fake_manifest, libraries=(replace(fake_manifest.libraries[0], file="libnew.so"),))
     write_bundle(tmp_path / "b", renamed, {"libnew.so": contents["libfake.so"]})
-    assert set(_snapshot(tmp_path / "b")) == {"libnew.so", "pose.py", "tvmpose.h", "manifest.json"}
+    assert set(_snapshot(tmp_path / "b")) == {"libnew.so", *CARRIED, "manifest.json"}
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 

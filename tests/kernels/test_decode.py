@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tvmpose.cards.card import Head
+from tvmpose.cards.heads import AnyHead, CentreHead, Head, SimccHead
 from tvmpose.errors import ModelError
 from tvmpose.pose import reference
 
 tvm = pytest.importorskip("tvm", reason="needs the compiler extra")
 
-from tvmpose.kernels.decode import decode_kernel  # noqa: E402
+from tvmpose.kernels.decoders import kernel_of  # noqa: E402
 
 TARGET = tvm.target.Target({"kind": "llvm", "mcpu": "x86-64-v3"})
 MATRIX = np.array([1.7, -0.3, 12.25, 0.2, 1.9, -40.5])
@@ -25,27 +25,34 @@ COORDINATES = Head("coordinates", 0, ("y", "x", "score"), "normalized")
 LANDMARKS = Head("coordinates", 1, ("x", "y", "z", "score", "presence"), "pixels", "sigmoid", 0, "sigmoid")
 HEATMAP = Head("heatmap", 0)
 REFINED = Head("heatmap", 0, score_activation="sigmoid", refine="quarter")
+DARK = Head("heatmap", 0, refine="dark")
+INTEGRAL = Head("heatmap", 0, refine="integral", beta=20.0)
+SIMCC = SimccHead("simcc", 0, 1)
+CENTRE = CentreHead("centre", 0, 1, 2, 3, "sigmoid")
 
 
 @functools.cache
-def compiled(head: Head, shape: tuple[int, ...], num_keypoints: int, half_pixel: bool) -> tvm.runtime.Module:
-    kernel = decode_kernel(
+def compiled(
+    head: AnyHead, shapes: tuple[tuple[int, ...], ...], num_keypoints: int, half_pixel: bool
+) -> tvm.runtime.Module:
+    kernel = kernel_of(
         head,
         name="decode",
-        shape=shape,
+        shapes=shapes,
         num_keypoints=num_keypoints,
         input_size=INPUT_SIZE,
         half_pixel_centers=half_pixel,
-        person_shape=None if head.person_tensor is None else (1, 1),
     )
     return tvm.compile(tvm.IRModule({"decode": kernel}), target=TARGET).mod
 
 
-def check(head: Head, outputs: list[NDArray[np.float32]], num_keypoints: int, half_pixel: bool) -> NDArray[np.float32]:
+def check(
+    head: AnyHead, outputs: list[NDArray[np.float32]], num_keypoints: int, half_pixel: bool
+) -> NDArray[np.float32]:
     """Compare kernel and reference; return the keypoints."""
-    tensors = [outputs[head.tensor]] + ([] if head.person_tensor is None else [outputs[head.person_tensor]])
+    tensors = [outputs[index] for index in head.tensors]
     keypoints, person = (tvm.runtime.empty((n,), "float32") for n in (num_keypoints * 3, 1))
-    kernel = compiled(head, tensors[0].shape, num_keypoints, half_pixel)
+    kernel = compiled(head, tuple(t.shape for t in tensors), num_keypoints, half_pixel)
     kernel["decode"](*(tvm.runtime.tensor(t) for t in (*tensors, MATRIX)), keypoints, person)
     actual = keypoints.numpy().reshape(num_keypoints, 3)
     expected, expected_person = reference.decode(
@@ -75,6 +82,49 @@ def test_decode__coordinates__as_reference(half_pixel: bool, seed: int) -> None:
 def test_decode__heatmaps_with_equal_maxima__as_reference(half_pixel, head, shape, seed, levels) -> None:
     heatmaps = np.random.default_rng(seed).integers(-levels, levels, shape, endpoint=True) / np.float32(7)
     check(head, [heatmaps.astype(np.float32)], 5, half_pixel)
+
+
+@pytest.mark.parametrize("half_pixel", [False, True])
+@pytest.mark.parametrize("head", [DARK, INTEGRAL])
+@pytest.mark.parametrize("shape", [(1, 16, 12, 5), (1, 5, 16, 12), (1, 5, 4, 3)])
+@given(seed=st.integers(0, 2**32 - 1), noise=st.floats(0, 0.01))
+@settings(max_examples=20, deadline=None)
+def test_decode__smooth_heatmaps_refined__as_reference(half_pixel, head, shape, seed, noise) -> None:
+    rng = np.random.default_rng(seed)
+    rows, columns = shape[2:] if shape[1] == 5 else shape[1:3]
+    y, x = np.indices((rows, columns))
+    tops = rng.random((5, 2)) * [rows, columns]
+    maps = [np.exp(-((y - top[0]) ** 2 + (x - top[1]) ** 2) / 8) for top in tops] + rng.random((5, 1, 1)) * noise
+    outputs = np.stack(maps)[None] if shape[1] == 5 else np.stack(maps, axis=2)[None]
+    check(head, [outputs.astype(np.float32)], 5, half_pixel)
+
+
+def test_decode__dark__finds_the_top_of_a_gaussian_between_cells() -> None:
+    y, x = np.indices((16, 12))
+    heatmap = np.exp(-((y - 7.3) ** 2 + (x - 5.6) ** 2) / 8)[None, :, :, None].astype(np.float32)
+    found = {head: check(head, [heatmap], 1, False)[0, :2] for head in (REFINED, DARK)}
+    exact = MATRIX.reshape(2, 3) @ [5.6 * 4, 7.3 * 4, 1]
+    assert np.abs(found[DARK] - exact).max() < 0.1 < np.abs(found[REFINED] - exact).max()
+
+
+@pytest.mark.parametrize("half_pixel", [False, True])
+@given(seed=st.integers(0, 2**32 - 1), levels=st.integers(1, 200))
+@settings(max_examples=20, deadline=None)
+def test_decode__simcc_bins_with_equal_maxima__as_reference(half_pixel, seed, levels) -> None:
+    rng = np.random.default_rng(seed)
+    bins = [rng.integers(-levels, levels, (1, 5, n)).astype(np.float32) / 7 for n in (96, 127)]
+    bins[0][rng.random(bins[0].shape) < 0.01] = np.nan
+    check(SIMCC, bins, 5, half_pixel)
+
+
+@pytest.mark.parametrize("half_pixel", [False, True])
+@pytest.mark.parametrize("channels_last", [False, True])
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_decode__centre__as_reference(half_pixel: bool, channels_last: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    outputs = [rng.normal(0, 3, (1, 16, 12, depth)).astype(np.float32) for depth in (5, 1, 10, 10)]
+    check(CENTRE, outputs if channels_last else [o.transpose(0, 3, 1, 2).copy() for o in outputs], 5, half_pixel)
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 12, 5), (1, 5, 16, 12)])
@@ -107,8 +157,10 @@ def test_decode__coordinates_not_finite__passed_on(value: float) -> None:
 
 
 def test_decode__generated_code__takes_no_workspace() -> None:
-    for head, shape in ((COORDINATES, (1, 1, 17, 3)), (LANDMARKS, (1, 195)), (REFINED, (1, 64, 48, 17))):
-        assert "TVMBackendAllocWorkspace" not in compiled(head, shape, 17, False).inspect_source("ll")
+    bins, maps = ((1, 17, 384), (1, 17, 512)), [(1, 48, 48, n) for n in (17, 1, 34, 34)]
+    plain = [(COORDINATES, ((1, 1, 17, 3),)), (LANDMARKS, ((1, 195), (1, 1))), (REFINED, ((1, 64, 48, 17),))]
+    for head, shapes in (*plain, (DARK, ((1, 64, 48, 17),)), (SIMCC, bins), (CENTRE, tuple(maps))):
+        assert "TVMBackendAllocWorkspace" not in compiled(head, shapes, 17, False).inspect_source("ll")
 
 
 @pytest.mark.parametrize(
@@ -117,8 +169,17 @@ def test_decode__generated_code__takes_no_workspace() -> None:
         (COORDINATES, (1, 1, 13, 3), "too small"),
         (HEATMAP, (1, 16, 12, 18), "one heatmap for each"),
         (HEATMAP, (16, 12, 17), "one heatmap for each"),
+        (SIMCC, (1, 18, 17), "not a row of bins for each"),
+        (CENTRE, (1, 16, 12, 17), "on one grid"),
     ],
 )
 def test_decode__shape_does_not_fit_head__model_error(head, shape, message) -> None:
     with pytest.raises(ModelError, match=message):
-        decode_kernel(head, name="d", shape=shape, num_keypoints=17, input_size=(48, 64), half_pixel_centers=False)
+        kernel_of(
+            head,
+            name="d",
+            shapes=[shape] * len(head.tensors),
+            num_keypoints=17,
+            input_size=(48, 64),
+            half_pixel_centers=False,
+        )

@@ -53,9 +53,33 @@ def test_pipeline__two_convolutions_of_one_shape__keep_their_own_weights():
         np.testing.assert_allclose(found, x @ w[0, 0].astype("float64"), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("groups", "inputs", "outputs", "calls"),
+    [(2, 40, 48, 2), (4, 24, 16, 1), (8, 64, 64, 4), (6, 6, 18, 1), (3, 9, 3, 1)],  # the fourth: depthwise, times 3
+)
+def test_pipeline__grouped_convolution__as_torch_in_float64(groups, inputs, outputs, calls):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(groups)
+    x = rng.standard_normal((1, 9, 8, inputs), dtype="float32")
+    kernel = rng.standard_normal((3, 3, inputs // groups, outputs), dtype="float32")
+
+    def build(v: relax.Expr) -> relax.Expr:
+        window = {"strides": (2, 1), "padding": (1, 0, 1, 2)}
+        return relax.op.nn.relu(relax.op.nn.conv2d(v, relax.const(kernel), groups=groups, **window, **NHWC))
+
+    padded = torch.from_numpy(np.pad(x, ((0, 0), (1, 1), (0, 2), (0, 0))).transpose(0, 3, 1, 2).astype("float64"))
+    weights = torch.from_numpy(kernel.transpose(3, 2, 0, 1).astype("float64"))
+    expected = torch.relu(torch.nn.functional.conv2d(padded, weights, stride=(2, 1), groups=groups))
+    (found,) = run_pipelined(network(build, x.shape), host_target(), x)
+    np.testing.assert_allclose(found, expected.numpy().transpose(0, 2, 3, 1), rtol=0, atol=1e-4)
+    lowered = LowerConvolution(VectorISA(8, 16))(network(build, x.shape))
+    seen = []
+    relax.analysis.post_order_visit(lowered["main"], lambda e: seen.append(e) if isinstance(e, relax.Call) else None)
+    assert sum(call.op == Op.get("relax.call_tir") for call in seen) == calls
+
+
 REFUSED = {
     "batch of 2": lambda x: relax.op.nn.conv2d(relax.op.concat([x, x], 0), weight(3, 3, 6, 4), **NHWC),
-    "in 2 groups from 6": lambda x: relax.op.nn.conv2d(x, weight(3, 3, 3, 4), groups=2, **NHWC),
     r"transposed convolution to \(19, 19\)": lambda x: relax.op.nn.conv2d_transpose(
         x, weight(6, 4, 3, 3), strides=2, **IOHW
     ),

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tvmpose.cards.card import Head
+from tvmpose.cards.heads import Head
 from tvmpose.pose.reference import box_matrix, decode, to_rgb, warp
 
 cv2 = pytest.importorskip("cv2", reason="needs OpenCV")

@@ -26,7 +26,7 @@ def test_skeleton__edges_and_flip_pairs__consistent(name: str) -> None:
     assert all(0 <= a < len(s.keypoints) and 0 <= b < len(s.keypoints) and a != b for a, b in s.edges)
     assert len({frozenset(edge) for edge in s.edges}) == len(s.edges)
     assert _mirrored(s, s.edges) == {frozenset(edge) for edge in s.edges}
-    middle = {"nose", "neck", "head_top"}
+    middle = {"nose", "neck", "head_top", "hips", "body_circle", "shoulders", "upper_body_circle"}
     assert {s.keypoints[i] for pair in s.flip_pairs for i in pair} == set(s.keypoints) - middle
 
 
@@ -52,7 +52,7 @@ def _named(s: Skeleton, pairs: tuple[tuple[int, int], ...]) -> set[frozenset[str
 
 
 def test_skeleton__unknown__names_the_known() -> None:
-    with pytest.raises(InputError, match="known: coco17, blazepose33, ai-challenger14"):
+    with pytest.raises(InputError, match="known: coco17, blazepose33, blazepose-detector4, ai-challenger14"):
         skeleton("coco18")
 
 

@@ -1,14 +1,14 @@
 """Our own quantization of real networks: average precision beside the float bundle's, and what the weights take."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
-from benchmarks.coco_accuracy import average_precision
 from benchmarks.quantized_accuracy import PARAMETERS
-from tvmpose.cards import load_card
+from tests.coco_part import part_of
+from tvmpose.accuracy.dataset import read_dataset
+from tvmpose.accuracy.evaluate import boxed_precision
 from tvmpose.cli.main import main
 from tvmpose.codegen.bundle import MANIFEST
 from tvmpose.runtime import load
@@ -16,19 +16,6 @@ from tvmpose.runtime import load
 pytestmark = pytest.mark.slow
 MODELS = {"movenet-lightning": "movenet-lightning.onnx", "blazepose-full": "pose_landmark_full.tflite"}
 CALIBRATED, MEASURED = 10, 30  # pictures; the whole is benchmarks.quantized_accuracy
-
-
-def part_of(coco: Path, pictures: str, annotations: str, count: int, folder: Path) -> tuple[Path, Path]:
-    """The first pictures of a folder and the annotations of the people in them."""
-    table = json.loads((coco / annotations).read_text())
-    images = sorted(table["images"], key=lambda image: image["file_name"])[:count]
-    ids = {image["id"] for image in images}
-    (folder / pictures).mkdir()
-    for image in images:
-        shutil.copy(coco / pictures / image["file_name"], folder / pictures)
-    people = [entry for entry in table["annotations"] if entry["image_id"] in ids]
-    (folder / annotations).write_text(json.dumps(table | {"images": images, "annotations": people}))
-    return folder / pictures, folder / annotations
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -41,11 +28,11 @@ def test_compile__int8_of_a_real_model__precision_and_size(name: str, data: Path
     asked = ["--precision", "int8", "--calibrate", str(photos), "--boxes", str(boxes), "--budget", "none"]
     assert main([*plain, "-o", str(tmp_path / "int8"), *asked]) == 0
     pictures, annotations = part_of(coco, "val2017", "person_keypoints_val2017_dev100.json", MEASURED, tmp_path)
-    found = []
+    dataset, found = read_dataset(annotations, pictures), []
     for bundle in ("float", "int8"):
         with load(tmp_path / bundle) as pose:
             estimate = lambda picture, box, pose=pose: pose(picture, [box], format="bgr")[0].keypoints  # noqa: E731
-            found.append(average_precision(estimate, load_card(name).skeleton, annotations, pictures))
+            found.append(boxed_precision(estimate, pose.keypoint_names, dataset).ap)
     manifest = json.loads((tmp_path / "int8" / MANIFEST).read_text())
     share = manifest["libraries"][0]["memory"]["weight_bytes"] / (4 * PARAMETERS[name])
     print(f"{name}: AP {found[0]:.3f} float, {found[1]:.3f} int8; weights {share:.1%} of float32's")

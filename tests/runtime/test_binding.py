@@ -144,6 +144,22 @@ def test_call__boxes__one_person_each_in_order(pose):
     np.testing.assert_array_equal(people[0].keypoints[:, :2], [(1, 2), (6, 6), (11, 10)])
 
 
+def test_call__angles__turn_each_box_clockwise(pose):
+    boxes = [(1, 2, 10, 8), (4, 4, 6, 6)]
+    upright, turned = pose(np.zeros((20, 20, 3), np.uint8), boxes, angles=[0, np.pi / 2])
+    np.testing.assert_allclose(upright.keypoints[:, :2], [(1, 2), (6, 6), (11, 10)])
+    np.testing.assert_allclose(turned.keypoints[:, :2], [(10, 4), (7, 7), (4, 10)], atol=1e-5)  # top left to top right
+    assert turned.box == (4, 4, 6, 6)
+
+
+@pytest.mark.parametrize("angles", [[1], [1, 2, 3], [[1], [2]], ["a", "b"], 1.0])
+def test_call__angles_that_are_not_one_a_box__is_a_usage_error(pose, angles):
+    with pytest.raises(UsageError, match="angles"):
+        pose(np.zeros((20, 20, 3), np.uint8), [(1, 2, 10, 8), (4, 4, 6, 6)], angles=angles)
+    with pytest.raises(UsageError, match="no boxes"):
+        pose(np.zeros((20, 20, 3), np.uint8), angles=[1])
+
+
 def test_call__no_boxes_but_an_empty_list__finds_nobody(pose):
     assert pose(np.zeros((20, 20, 3), np.uint8), []) == []
     assert pose(np.zeros((20, 20, 3), np.uint8), np.empty((0, 4))) == []

@@ -31,6 +31,11 @@ class Shim:
         self.library.shim_crop_matrix(corners, ctypes.c_double(padding), *size, half_pixel_centers, matrix)
         return np.array(matrix).reshape(2, 3)
 
+    def turn(self, matrix: np.ndarray, angle, size, half_pixel_centers) -> np.ndarray:
+        turned = (ctypes.c_double * 6)(*matrix.ravel())
+        self.library.shim_turn_matrix(ctypes.c_double(angle), *size, half_pixel_centers, turned)
+        return np.array(turned).reshape(2, 3)
+
     def check_box(self, box, size) -> int:
         return self.library.shim_check_box((ctypes.c_float * 4)(*box), *size, ctypes.create_string_buffer(256))
 
@@ -82,6 +87,16 @@ def test_crop_matrix__any_box__is_one_scale_about_the_box_s_centre(shim, box, pa
     assert matrix[0, 0] == matrix[1, 1] > 0 and matrix[0, 1] == matrix[1, 0] == 0
     centre = matrix @ [size[0] / 2, size[1] / 2, 1]
     np.testing.assert_allclose(centre, [box[0] + np.float64(box[2]) / 2, box[1] + np.float64(box[3]) / 2], atol=1e-6)
+
+
+@unhurried
+@given(box=boxes, size=sizes, half=st.booleans(), angle=st.floats(-7, 7))
+def test_turn_matrix__any_box__is_opencv_s_rotation_of_the_image_about_the_box_s_centre(shim, box, size, half, angle):
+    upright = shim.crop_matrix(box, 1.25, size, half)
+    centre = np.array([box[0] + np.float64(box[2]) / 2, box[1] + np.float64(box[3]) / 2]) - (0.5 if half else 0)
+    rotation = cv2.getRotationMatrix2D(tuple(centre), -np.degrees(angle), 1)  # its angles go the other way
+    expected = rotation @ np.vstack([upright, [0, 0, 1]])
+    np.testing.assert_allclose(shim.turn(upright, angle, size, half), expected, atol=1e-3, rtol=1e-6)
 
 
 def test_crop_matrix__whole_image_half_pixel__as_opencv_resizes(shim):

@@ -93,7 +93,7 @@ def by_helper(bundle: Path, folder: Path) -> Chooser:
 class Table(ctypes.Structure):
     """The functions of tvmpose_api, all of them as addresses."""
 
-    _fields_ = (("abi", ctypes.c_uint32), ("struct_size", ctypes.c_uint32), ("functions", ctypes.c_void_p * 11))
+    _fields_ = (("abi", ctypes.c_uint32), ("struct_size", ctypes.c_uint32), ("functions", ctypes.c_void_p * 12))
 
     def text(self, number: int) -> str:
         """What a function without arguments returns, as a target: info's third field."""

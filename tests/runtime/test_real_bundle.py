@@ -76,6 +76,18 @@ def test_keypoints__ten_photos__within_a_tenth_of_a_pixel_of_litert(blazepose_li
     assert_agrees_with_litert(blazepose_lite, data, 10)
 
 
+def test_keypoints__box_turned_with_the_picture__are_those_of_the_upright_one(blazepose_lite: Compiled, photos: Path):
+    picture = cv2.imread(str(photos / CLEAR_PHOTOS[0]))
+    height, width = picture.shape[:2]
+    x, y, side, _ = box = (width / 2 - 160, height / 2 - 160, 320, 320)
+    quarter = np.ascontiguousarray(np.rot90(picture, -1))  # clockwise
+    with load(blazepose_lite.bundle) as pose:
+        (upright,) = pose(picture, [box])
+        (turned,) = pose(quarter, [(height - 1 - (y + side), x, side, side)], angles=[np.pi / 2])
+    expected = np.stack([height - 1 - upright.keypoints[:, 1], upright.keypoints[:, 0]], axis=1)
+    np.testing.assert_allclose(turned.keypoints[:, :2], expected, atol=0.05)
+
+
 @pytest.mark.slow
 def test_keypoints__hundred_photos__within_a_tenth_of_a_pixel_of_litert(blazepose_lite: Compiled, data: Path):
     assert_agrees_with_litert(blazepose_lite, data, 100)

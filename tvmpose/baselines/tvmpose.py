@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tvmpose import runtime
+from tvmpose.modelspec import TensorSpec
 
 
 def open_model(path: str | Path, *, threads: int = 1) -> "Bundle":
@@ -19,6 +20,7 @@ class Bundle:
     def __init__(self, path: Path, threads: int) -> None:
         self.pose = runtime.load(path, threads=threads)
         self.name = f"tvmpose {self.pose.info.version}"
+        self.inputs = tuple(TensorSpec(spec.name, spec.shape, spec.dtype.name) for spec in self.pose.info.inputs)
 
     @property
     def settings(self) -> str:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tvmpose.cards import load_card
 from tvmpose.codegen.bundle import MANIFEST, Step
-from tvmpose.errors import InputError, translated
+from tvmpose.errors import InputError, TvmposeError, translated
 from tvmpose.modelspec import TensorSpec
 from tvmpose.runtime.pose import MachineError, choose_library, read_manifest
 from tvmpose.strict import build
@@ -56,6 +57,15 @@ def read_facts(bundle: Path) -> Facts:
         return build(Facts, _facts(table, number), str(bundle / MANIFEST))
     except (KeyError, TypeError) as error:
         raise InputError(f"{bundle / MANIFEST}: lacks what measuring needs ({error}): compile it again") from error
+
+
+def finds_people(bundle: Path) -> bool:
+    """Whether a bundle's network finds people itself, as its card says; one whose card is not known does not."""
+    try:
+        card = read_facts(bundle).card
+        return card is not None and load_card(card).task == "multi-person"
+    except TvmposeError:
+        return False
 
 
 def _facts(table: Mapping[str, Any], number: int) -> dict[str, Any]:

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal
 
+from tvmpose.cards.heads import AnyHead
 from tvmpose.cards.source import Source
 from tvmpose.pose.skeletons import SKELETONS, Skeleton
-
-Activation: TypeAlias = Literal["none", "sigmoid"]
 
 
 @dataclass(frozen=True)
@@ -48,47 +47,6 @@ class Crop:
 
 
 @dataclass(frozen=True)
-class Head:
-    """What the outputs mean. ``tensor`` and ``person_tensor`` are indices of the network's outputs.
-
-    "coordinates": a tensor of rows of ``fields``, one row a keypoint ("-": of no use here; rows past the skeleton's
-    are ignored), x and y in input pixels or as fractions of the input's sides.
-    "heatmap": a map per keypoint, its peak the keypoint and the peak's height its score; ``refine`` "quarter" moves
-    the peak a quarter cell towards the higher neighbour. ``person_tensor`` holds one score for the whole person.
-    """
-
-    kind: Literal["coordinates", "heatmap"]
-    tensor: int
-    fields: tuple[Literal["x", "y", "z", "score", "presence", "-"], ...] = ()
-    unit: Literal["pixels", "normalized"] | None = None
-    score_activation: Activation = "none"
-    person_tensor: int | None = None
-    person_activation: Activation = "none"
-    refine: Literal["none", "quarter"] = "none"
-
-    def __post_init__(self) -> None:
-        if self.kind == "coordinates":
-            self._check_coordinates()
-        elif self.fields or self.unit:
-            raise ValueError("a heatmap head has neither fields nor unit")
-        if self.tensor < 0 or (self.person_tensor or 0) < 0:
-            raise ValueError("tensor and person_tensor count from 0")
-
-    @property
-    def reads(self) -> tuple[int, ...]:
-        """The indices of the outputs that it needs, ascending."""
-        both = {self.tensor} if self.person_tensor is None else {self.tensor, self.person_tensor}
-        return tuple(sorted(both))
-
-    def _check_coordinates(self) -> None:
-        if self.refine != "none" or self.unit is None:
-            raise ValueError("a coordinates head has a unit, and no refine")
-        for field in ("x", "y", "score"):
-            if self.fields.count(field) != 1:
-                raise ValueError(f"fields must name {field!r} once, not {list(self.fields)}")
-
-
-@dataclass(frozen=True)
 class Accuracy:
     """Average precision (COCO keypoints, 0..1) of this very file in its own runtime, and what it was measured on."""
 
@@ -107,13 +65,13 @@ class Card:
     name: str  # the card file's stem
     folder: Path  # where the card lies
     title: str
-    task: Literal["single-person"]
+    task: Literal["single-person", "multi-person"]
     license: str  # SPDX
     skeleton: str
     source: tuple[Source, ...]
     input: Input
     crop: Crop
-    head: Head
+    head: AnyHead
     accuracy: Accuracy | None = None
     kept: tuple[int, ...] | None = None  # of the skeleton's keypoints, chosen when compiling; None: all
 
@@ -123,6 +81,8 @@ class Card:
         kinds = {source.kind for source in self.source}
         if not self.source or ("torch" in kinds and len(self.source) > 1):
             raise ValueError("a card has at least one [[source]], and a torch source stands alone")
+        if (self.task == "multi-person") != self.head.finds_people:
+            raise ValueError(f"a head of kind {self.head.kind} is not for task {self.task!r}")
 
     @property
     def keypoints(self) -> Skeleton:

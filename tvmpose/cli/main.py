@@ -27,6 +27,7 @@ VERBS = (
     "records",
     "compile",
     "run",
+    "eval",
     "bench",
     "profile",
 )

@@ -1,18 +1,17 @@
-"""``tvmpose run``: a bundle and pictures in; keypoints as a table, as COCO JSON or drawn out."""
+"""``tvmpose run``: a bundle and pictures, a video or a camera in; keypoints as a table, as JSON or drawn out."""
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from tvmpose.errors import InputError, SetupError, translated
+from tvmpose.errors import InputError, translated
 from tvmpose.extras import require
+from tvmpose.files import write_file
 
 if TYPE_CHECKING:  # NumPy and what needs it are imported when the verb runs
     import numpy as np
@@ -38,12 +37,14 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     """Registers the verb."""
     parser = subparsers.add_parser(
         "run",
-        help="find keypoints in pictures with a compiled bundle",
-        description="Find keypoints in pictures with a compiled bundle. Pictures are decoded by OpenCV, which turns "
-        "them upright as their EXIF data says; coordinates are those of the upright picture.",
+        help="find keypoints in pictures, videos and what cameras see, with a compiled bundle",
+        description="Find keypoints with a compiled bundle: in pictures, or in a video file, camera (camera:0) or "
+        "stream (rtsp://...). Pictures are decoded by OpenCV, which turns them upright as their EXIF data says; "
+        "coordinates are those of the upright picture. In a video people are followed by their last keypoints and "
+        "numbered; Ctrl-C ends it, and what was written is whole.",
     )
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that `tvmpose compile` wrote")
-    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="picture files")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture files; or one VIDEO or camera:N")
     parser.add_argument(
         "--box",
         action="append",
@@ -53,11 +54,27 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "every picture; without it the whole picture is one box",
     )
     parser.add_argument("--draw", type=Path, metavar="OUT", help="write the overlay here; several pictures: a folder")
-    parser.add_argument("--json", metavar="OUT", help="write COCO keypoint results here; - is standard output")
+    parser.add_argument(
+        "--json",
+        metavar="OUT",
+        help="write COCO keypoint results here, of a video an object a line and frame; - is standard output",
+    )
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="default: one a CPU, up to 4")
     parser.add_argument(
         "--repeat", type=int, metavar="N", help="more frames of each picture to time; default: 20 for a single picture"
     )
+    video = parser.add_argument_group("videos and cameras")
+    video.add_argument("--detector", type=Path, metavar="BUNDLE", help="finds the people whom BUNDLE then looks at")
+    video.add_argument("--every", type=int, default=10, metavar="N", help="frames from detection to detection (10)")
+    video.add_argument(
+        "--smooth",
+        choices=("none", "one-euro", "kalman", "average"),
+        default="one-euro",
+        help="filter over time (one-euro)",
+    )
+    video.add_argument("--min-score", type=float, default=0.3, metavar="S", help="drop people below it (0.3)")
+    video.add_argument("--live", action="store_true", help="play a file at its own rate, dropping late frames")
+    video.add_argument("--show", action="store_true", help="open a window; q or Escape closes it")
     parser.set_defaults(run=run)
 
 
@@ -65,15 +82,25 @@ def run(args: argparse.Namespace) -> int:
     """Carries the verb out; returns the exit code. Raises InputError, VerifyError or SetupError."""
     require("cv2", "images")
     from tvmpose.runtime import load
+    from tvmpose.video.frames import is_video
 
+    if any(map(is_video, args.images)):
+        if len(args.images) > 1:
+            raise InputError(f"{len(args.images)} files, of which one is a video: give it by itself")
+        from tvmpose.video.command import run_video
+
+        return run_video(args, args.images[0], [_parse_box(text) for text in args.box])
+    if args.detector or args.show or args.live:
+        raise InputError("--detector, --show and --live are for videos and cameras")
+    images = list(map(Path, args.images))
     boxes = [_parse_box(text) for text in args.box] or None
-    pictures = _overlay_paths(args.images, args.draw)
+    pictures = _overlay_paths(images, args.draw)
     if args.repeat is not None and args.repeat < 0:
         raise InputError(f"--repeat is {args.repeat}, must not be negative")
-    repeats = args.repeat if args.repeat is not None else REPEATS_OF_A_SINGLE_IMAGE * (len(args.images) == 1)
+    repeats = args.repeat if args.repeat is not None else REPEATS_OF_A_SINGLE_IMAGE * (len(images) == 1)
     with translated(), load(args.bundle, threads=args.threads, max_people=len(boxes or ())) as pose:
         outcomes = []
-        for path in args.images:
+        for path in images:
             image = _read_image(path)
             outcomes.append(_run_image(pose, path, image, boxes, repeats))
             if path in pictures:
@@ -145,7 +172,7 @@ def _write_overlay(path: Path, image: "np.ndarray", people: "list[Person]", pose
 
     picture = draw(image, people, pose.skeleton, pose.keypoint_names, SHOWN_SCORE)
     _, encoded = require("cv2", "images").imencode(path.suffix, picture)
-    _write_file(path, encoded.tobytes())
+    write_file(path, encoded.tobytes())
 
 
 def _report(out: str | None, outcomes: Sequence[Outcome], pose: "Pose") -> None:
@@ -157,7 +184,7 @@ def _report(out: str | None, outcomes: Sequence[Outcome], pose: "Pose") -> None:
     if out == "-":
         sys.stdout.write(text)
         return
-    _write_file(Path(out), text.encode())
+    write_file(Path(out), text.encode())
     print(_timing(outcomes, pose.threads))
     print(out)
 
@@ -213,17 +240,3 @@ def _timing(outcomes: Sequence[Outcome], threads: int) -> str:
     first, *later = [ms for outcome in outcomes for ms in outcome.milliseconds]
     median = f", median of {len(later)} more {np.median(later):.2f} ms" if later else ""
     return f"first frame {first:.2f} ms{median}, on {threads} thread{'s' * (threads != 1)}"
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    """All of it under a temporary name, then renamed."""
-    temporary = path.absolute().with_name(f".tvmpose.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise SetupError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        with suppress(OSError):  # gone after the rename, or never made
-            temporary.unlink()

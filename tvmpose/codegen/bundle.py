@@ -28,6 +28,7 @@ from tvmpose.quantize.request import Quantized
 FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 SAMPLE = "sample.npz"
+RUNTIME_FILES = ("pose.py", "smooth.py", "csrc/tvmpose.h", "csrc/tvmpose_smooth.h")  # that every bundle carries
 
 Status = Literal["verified", "emulated", "host-equivalent only", "not verified"]
 """What the gate ran: the very library, here; that on an emulated CPU; the network compiled for the host; nothing."""
@@ -151,7 +152,8 @@ class Manifest:
 
 
 def keypoint_sample(image: np.ndarray, box: tuple[float, float, float, float] | None, keypoints: np.ndarray) -> bytes:
-    """sample.npz for a bundle with a card: uint8 RGB (H, W, 3), x y width height, and the expected float32 (K, 3).
+    """sample.npz for a bundle with a card: uint8 RGB (H, W, 3), x y width height, and the expected float32 (K, 3), or
+    (P, K, 3) of a network that finds people itself.
 
     Without a box the whole image is looked at. A joint whose x is NaN is not compared: for those that the source model
     itself is unsure of.
@@ -169,13 +171,13 @@ def tensor_sample(inputs: list[np.ndarray], outputs: list[np.ndarray]) -> bytes:
 def write_bundle(destination: Path, manifest: Manifest, contents: Mapping[str, Content]) -> Manifest:
     """Writes the bundle folder ``destination`` all at once, replacing the bundle that may be there.
 
-    ``contents`` are the libraries and the sample by file name; the rest is added here: tvmpose.h, pose.py,
+    ``contents`` are the libraries and the sample by file name; the rest is added here: RUNTIME_FILES,
     manifest.json, and for C, where there are several libraries, what chooses among them.
     Returns the manifest as written. With SOURCE_DATE_EPOCH set, the same input gives the same bytes. Raises InputError
     where ``destination`` holds anything but a bundle, SetupError where it cannot be written; nothing is left then.
     """
     destination = destination.resolve()
-    contents = {**contents, "tvmpose.h": _packaged("csrc/tvmpose.h"), "pose.py": _packaged("pose.py")}
+    contents = {**contents, **{Path(name).name: _packaged(name) for name in RUNTIME_FILES}}
     if len(manifest.libraries) > 1:
         contents["tvmpose_load.h"] = _packaged("csrc/tvmpose_load.h")
         contents[f"{manifest.symbol}_libraries.h"] = _libraries_header(manifest).encode()

@@ -29,6 +29,9 @@ class PixelSteps:
     input_height: int
     crop_padding: float
     half_pixel_centers: bool
+    boxes: int = 0  # of a network that finds people itself, as are the next
+    found: int = 0
+    most_found: int = 0
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,8 @@ def _model(plan: Plan, facts: LibraryFacts, pixels: PixelSteps | None) -> str:
             model[step] = _call(facts.names.symbol, getattr(pixels, step), f"{step}_args")
         for tensor in ("image", "chroma", "geometry", "matrix", "keypoints", "person"):
             model[tensor] = getattr(pixels, tensor)
+        if pixels.most_found:
+            model |= {"boxes": pixels.boxes, "found": pixels.found, "most_found": pixels.most_found}
         model["crop_padding"] = f"{pixels.crop_padding!r}f"
         model["half_pixel_centers"] = int(pixels.half_pixel_centers)
     lines = ["static const tvmpose_model model = {", "    .info =", "        {"]

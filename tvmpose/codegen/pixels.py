@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Literal
 from tvm.tirx import PrimFunc
 
 from tvmpose.cards.card import Card
+from tvmpose.cards.heads import DetectionHead, Head, PartsHead
 from tvmpose.codegen.c_source import PixelSteps
 from tvmpose.codegen.plan import Call, Plan, Tensor
 from tvmpose.errors import ModelError
-from tvmpose.kernels.decode import decode_kernel
+from tvmpose.kernels.decoders import kernel_of
 from tvmpose.kernels.warp import warp_kernel
 from tvmpose.modelspec import ModelSpec
 
@@ -21,18 +22,21 @@ if TYPE_CHECKING:
 def add_pixel_steps(plan: Plan, spec: ModelSpec, card: Card) -> "tuple[PixelSteps, Mapping[str, PrimFunc]]":
     """Add the tensors to the plan, before it is placed; returns the steps and their kernels by name."""
     count, half = len(card.keypoints.keypoints), card.crop.pixel_centers == "half"
+    most = card.head.max_people if isinstance(card.head, (DetectionHead, PartsHead)) else 1
     geometry = plan.add_permanent("geometry", (8,), "int32")
     matrix = plan.add_permanent("matrix", (6,), "float64")
-    keypoints = plan.add_permanent("keypoints", (count * 3,), "float32")
-    person = plan.add_permanent("person", (1,), "float32")
+    keypoints = plan.add_permanent("keypoints", (most * count * 3,), "float32")
+    person = plan.add_permanent("person", (most,), "float32")
     image, chroma = (_caller_tensor(plan, name) for name in ("image", "chroma"))
-    head = [plan.outputs[card.head.tensor]]
-    if card.head.person_tensor is not None:
-        head.append(plan.outputs[card.head.person_tensor])
+    head = [plan.outputs[index] for index in card.head.tensors]
+    people = {}
+    if card.head.finds_people:
+        boxes, found = plan.add_permanent("boxes", (most * 4,), "float32"), plan.add_permanent("found", (1,), "int32")
+        people = {"boxes": boxes, "found": found, "most_found": most}
     steps = PixelSteps(
         warp_packed=Call("warp_packed", (image, geometry, matrix, plan.inputs[0])),
         warp_nv12=Call("warp_nv12", (image, chroma, geometry, matrix, plan.inputs[0])),
-        decode=Call("decode", (*head, matrix, keypoints, person)),
+        decode=Call("decode", (*head, matrix, keypoints, person, *list(people.values())[:2])),
         image=image,
         chroma=chroma,
         geometry=geometry,
@@ -44,21 +48,20 @@ def add_pixel_steps(plan: Plan, spec: ModelSpec, card: Card) -> "tuple[PixelStep
         input_height=card.input.height,
         crop_padding=card.crop.padding,
         half_pixel_centers=half,
+        **people,
     )
     return steps, _kernels(spec, card)
 
 
 @lru_cache(maxsize=4)  # they take as long as all passes together, and no target decides anything of them
 def _kernels(spec: ModelSpec, card: Card) -> "Mapping[str, PrimFunc]":
-    half, person_tensor = card.crop.pixel_centers == "half", card.head.person_tensor
-    decode = decode_kernel(
+    decode = kernel_of(
         card.head,
         name="decode",
-        shape=spec.outputs[card.head.tensor].shape,
+        shapes=[spec.outputs[index].shape for index in card.head.tensors],
         num_keypoints=len(card.keypoints.keypoints),
         input_size=(card.input.width, card.input.height),
-        half_pixel_centers=half,
-        person_shape=None if person_tensor is None else spec.outputs[person_tensor].shape,
+        half_pixel_centers=card.crop.pixel_centers == "half",
     )
     return {"warp_packed": _warp("packed", spec, card), "warp_nv12": _warp("nv12", spec, card), "decode": decode}
 
@@ -73,7 +76,7 @@ def check_card(spec: ModelSpec, card: Card) -> None:
             f"card {card.name} expects an input of {expected} pixels (height, width), the model has {shape}"
         )
     head = card.head
-    for index in (head.tensor, *([] if head.person_tensor is None else [head.person_tensor])):
+    for index in head.reads:
         if index >= len(spec.outputs):
             raise ModelError(f"card {card.name} reads output {index}, the model has {len(spec.outputs)} outputs")
         if spec.outputs[index].dtype != "float32":
@@ -81,6 +84,9 @@ def check_card(spec: ModelSpec, card: Card) -> None:
                 f"card {card.name} reads floats, output {index} is {spec.outputs[index].dtype}: compile without a card"
             )
     shape, count = spec.outputs[head.tensor].shape, len(card.keypoints.keypoints)
+    if not isinstance(head, Head):
+        _kernels(spec, card)  # raises where shapes do not fit
+        return
     if head.kind == "heatmap" and count not in (shape[1], shape[-1]):
         raise ModelError(f"card {card.name} expects {count} heatmaps, output {head.tensor} has shape {shape}")
     if head.kind == "coordinates" and prod(shape) < count * len(head.fields):

@@ -4,8 +4,8 @@
  *
  * A request on standard input is three uint32: 'I', width, height, followed by the picture (BGR, no gaps); or 'T', 0, 0,
  * followed by the network's inputs. An answer on standard output is a uint32 status, one more before the first request.
- * Behind 0 come the person's score, box and keypoints as floats, or the network's outputs; behind any other a uint32
- * length and so many bytes of text. Byte order is the board's. Ends with its input. */
+ * Behind 0 come a uint32, how many people there are, and of each the score, box and keypoints as floats, or the network's
+ * outputs; behind any other a uint32 length and so many bytes of text. Byte order is the board's. Ends with its input. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,10 +42,14 @@ static int run_picture(const tvmpose_api *api, tvmpose_handle *pose, uint32_t wi
   int status = whole ? api->run_image(pose, &image, NULL, 0, &result) : TVMPOSE_OUT_OF_MEMORY;
   free(pixels);
   if (status) return answer(status, whole ? api->last_error(pose) : "the picture did not arrive");
-  const tvmpose_person *person = &result.people[0];
-  return answer(0, NULL) && write_all(&person->score, sizeof person->score) &&
-         write_all(&person->box, sizeof person->box) &&
-         write_all(person->keypoints, sizeof *person->keypoints * (size_t)api->info()->num_keypoints);
+  uint32_t count = (uint32_t)result.num_people;
+  int written = answer(0, NULL) && write_all(&count, sizeof count);
+  for (uint32_t i = 0; i < count && written; ++i) {
+    const tvmpose_person *person = &result.people[i];
+    written = write_all(&person->score, sizeof person->score) && write_all(&person->box, sizeof person->box) &&
+              write_all(person->keypoints, sizeof *person->keypoints * (size_t)api->info()->num_keypoints);
+  }
+  return written;
 }
 
 static int run_tensors(const tvmpose_api *api, tvmpose_handle *pose, void **inputs, void **outputs) {

@@ -56,13 +56,16 @@ class BoardPose:
         self._check_status()
 
     def __call__(self, frame: np.ndarray, *, format: str = "bgr") -> list[Person]:
-        """The person in the whole frame, uint8 (H, W, 3)."""
+        """The people in the whole frame, uint8 (H, W, 3)."""
         height, width, _ = frame.shape
         pixels = frame if format == "bgr" else frame[..., ::-1]
         self._ask("I", width, height, [pixels])
+        return [self._person() for _ in range(int(self._array((), "<u4")))]
+
+    def _person(self) -> Person:
         values = self._array((_PERSON_FLOATS + 3 * self._num_keypoints,), "float32")
         box, keypoints = values[1:_PERSON_FLOATS].tolist(), values[_PERSON_FLOATS:].reshape(-1, 3)
-        return [Person(float(values[0]), (box[0], box[1], box[2], box[3]), keypoints)]
+        return Person(float(values[0]), (box[0], box[1], box[2], box[3]), keypoints)
 
     def run_tensors(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The bare network: its inputs in the spec's order, shapes and dtypes; its outputs likewise."""

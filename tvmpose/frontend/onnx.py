@@ -16,7 +16,8 @@ from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
 from tvmpose.errors import ModelError
-from tvmpose.frontend import onnx_quantized
+from tvmpose.frontend import onnx_quantized, onnx_recurrent
+from tvmpose.frontend.alternatives import listed
 from tvmpose.frontend.module_spec import REFUSED, first_line, with_spec
 from tvmpose.modelspec import ModelSpec
 
@@ -115,15 +116,14 @@ def select_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
 
 def refuse_unsupported(model: onnx.ModelProto) -> None:
     """Raise ModelError naming every operator that has no converter, and each node that uses it."""
-    known = (onnx_frontend._get_convert_map().keys() | CONVERTERS.keys()) - {"If"}
+    known = (onnx_frontend._get_convert_map().keys() | CONVERTERS.keys() | RECURRENT.keys()) - {"If"}
     lacking = defaultdict(list)
     for index, node in enumerate(model.graph.node):
         if node.op_type not in known or node.domain not in ("", "ai.onnx", "com.microsoft"):
             operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
             lacking[operator].append(node.name or f"#{index}")
     if lacking:
-        listed = "; ".join(f"{operator} at {', '.join(nodes)}" for operator, nodes in sorted(lacking.items()))
-        raise ModelError(f"unsupported ONNX operators: {listed}")
+        raise ModelError(f"unsupported ONNX operators: {listed(lacking, known)}")
 
 
 def fold_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -141,9 +141,14 @@ class Importer(onnx_frontend.ONNXGraphImporter):
         opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
         return self.from_onnx(model.graph, opset)
 
+    def _check_for_unsupported_ops(self, graph):  # type: ignore[no-untyped-def]
+        """refuse_unsupported has looked, and knows our converters too."""
+
     def _convert_operator(self, op_name, inputs, attrs, opset):  # type: ignore[no-untyped-def]
         name = attrs["tvm_custom"]["name"]
         try:
+            if op_name in RECURRENT:
+                return RECURRENT[op_name](self.bb, list(inputs), attrs)
             if op_name in CONVERTERS:
                 return self.bb.normalize(CONVERTERS[op_name](list(inputs), attrs))
             return super()._convert_operator(op_name, inputs, attrs, opset)
@@ -201,4 +206,5 @@ class Unlimited:
 
 PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
 Converter = Callable[[list[relax.Expr], dict[str, Any]], relax.Expr]
+RECURRENT = {name: onnx_recurrent.converter(name) for name in ("LSTM", "GRU", "RNN")}
 CONVERTERS: dict[str, Converter] = {"Clip": clip, "Pad": pad, **onnx_quantized.CONVERTERS}

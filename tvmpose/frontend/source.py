@@ -20,10 +20,13 @@ FORMATS = {".tflite": "tflite", ".onnx": "onnx", ".pt2": "torch", ".py": "torch"
 
 @dataclass(frozen=True)
 class Source:
-    """A model file. input_shape is needed for a net.py alone, whose file does not say it: (1, 3, height, width)."""
+    """A model file. The last two are for a net.py alone: the shape of its input, (1, 3, height, width) for pictures,
+    where the file does not say it by INPUT_SHAPE, and the function that builds the network.
+    """
 
     path: Path
     input_shape: tuple[int, ...] | None = None
+    function: str = "build"
 
     def __post_init__(self) -> None:
         if not self.path.is_file():
@@ -78,10 +81,18 @@ class Source:
     def program(self) -> Any:
         """The torch.export.ExportedProgram of a .pt2 or net.py."""
         torch = require("torch", extra="torch")
-        from tvmpose.frontend.torch import export, load_net, read
+        from tvmpose.frontend.torch import build_net, export, load_definition, read
 
         if self.path.suffix == ".pt2":
             return read(self.path)
-        if self.input_shape is None:
-            raise InputError(f"{self.path}: a net needs a card that says its input size (--card)")
-        return export(load_net(self.path), torch.zeros(self.input_shape))
+        definition = load_definition(self.path)
+        shape = self.input_shape or getattr(definition, "INPUT_SHAPE", None)
+        if shape is None:
+            raise InputError(f"{self.path}: a net needs a card that says its input size (--card), or INPUT_SHAPE")
+        return export(build_net(definition, self.path, self.function), torch.zeros(shape))
+
+
+def split_function(model: str) -> tuple[str, str]:
+    """A model's file, and the function that builds it: "net.py:small" names one, else it is build."""
+    file, colon, function = model.rpartition(":")
+    return (file, function) if colon and file.endswith(".py") else (model, "build")

@@ -8,6 +8,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import torch
 import tvm
@@ -18,6 +19,7 @@ from tvm.relax.frontend.torch import from_exported_program
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 
 from tvmpose.errors import ModelError
+from tvmpose.frontend.alternatives import listed
 from tvmpose.frontend.module_spec import REFUSED, first_line, with_spec
 from tvmpose.frontend.torch_quantized import Converter, quantized_converters
 from tvmpose.modelspec import ModelSpec
@@ -42,8 +44,13 @@ def load_module(
     return from_program(export(module, example_input), outputs=outputs)
 
 
-def load_net(path: str | Path) -> nn.Module:
-    """The network that a net.py builds: its ``build() -> nn.Module``, in eval mode. The file is executed."""
+def load_net(path: str | Path, function: str = "build") -> nn.Module:
+    """The network that a net.py builds: by its ``build() -> nn.Module``, in eval mode. The file is executed."""
+    return build_net(load_definition(path), path, function)
+
+
+def load_definition(path: str | Path) -> ModuleType:
+    """A net.py, executed. Raises ModelError for whatever it raises."""
     spec = importlib.util.spec_from_file_location("tvmpose_net", path)
     if spec is None or spec.loader is None or not Path(path).is_file():
         raise ModelError(f"{path}: not a Python file")
@@ -52,9 +59,17 @@ def load_net(path: str | Path) -> nn.Module:
         spec.loader.exec_module(definition)
     except Exception as error:  # whatever the user's file raises, it is theirs to mend
         raise ModelError(f"{path}: {type(error).__name__}: {first_line(error)}") from error
-    if not callable(getattr(definition, "build", None)):
-        raise ModelError(f"{path}: defines no build()")
-    return definition.build().eval()
+    return definition
+
+
+def build_net(definition: ModuleType, path: str | Path, function: str) -> nn.Module:
+    """What a function of a net.py returns, in eval mode. Raises ModelError where that is no module."""
+    if not callable(getattr(definition, function, None)):
+        raise ModelError(f"{path}: defines no {function}()")
+    net = getattr(definition, function)()
+    if not isinstance(net, nn.Module):
+        raise ModelError(f"{path}: {function}() returns {type(net).__name__}, not a torch.nn.Module")
+    return net.eval()
 
 
 def read(path: str | Path) -> ExportedProgram:
@@ -122,8 +137,7 @@ def refuse_unsupported(program: ExportedProgram, ours: Collection[str]) -> None:
         if node.op == "call_function" and node.target.__name__ not in known:
             lacking[node.target.__name__].append(node.name)
     if lacking:
-        listed = "; ".join(f"{operator} at {', '.join(nodes)}" for operator, nodes in sorted(lacking.items()))
-        raise ModelError(f"unsupported torch operators: {listed}")
+        raise ModelError(f"unsupported torch operators: {listed(lacking, known)}")
 
 
 def amax(data: relax.Expr, axes: Sequence[int] = (), keepdims: bool = False) -> relax.Expr:
@@ -141,6 +155,13 @@ def adaptive_max_pool2d(data: relax.Expr, output_size: Sequence[int]) -> relax.E
     return relax.Tuple([pooled, pooled])
 
 
+def select(data: relax.Expr, axis: int, index: int) -> relax.Expr:
+    """torch.select; TVM's converter reads outside of the tensor where the index counts from the end."""
+    axis, extent = axis % data.ty.ndim, int(data.ty.shape[axis])
+    index = index % extent
+    return relax.op.squeeze(relax.op.strided_slice(data, [axis], [index], [index + 1]), [axis])
+
+
 def converter(build: Callable[..., relax.Expr]) -> Converter:
     """What TVM's importer calls, from a function of the operator's arguments."""
     return lambda node, importer: importer.block_builder.emit(build(*importer.retrieve_args(node)))
@@ -149,4 +170,5 @@ def converter(build: Callable[..., relax.Expr]) -> Converter:
 CONVERTERS: dict[str, Converter] = {
     "amax.default": converter(amax),
     "adaptive_max_pool2d.default": converter(adaptive_max_pool2d),
+    "select.int": converter(select),
 }

@@ -7,62 +7,57 @@ from functools import partial
 from tvm import tirx
 from tvm.script import tirx as T
 
-from tvmpose.cards.card import Head
+from tvmpose.cards.heads import Head
 from tvmpose.errors import ModelError
+from tvmpose.kernels.activation import activated
+from tvmpose.kernels.keypoints import cell_to_pixel, write_keypoint, write_mean_score
+from tvmpose.kernels.peak import find_peak
 
-LANES = 16  # interleaved parts of a heatmap that are searched at once
-
-
-def _activated(value, activation):
-    return T.float32(1) / (T.float32(1) + T.exp(-value)) if activation == "sigmoid" else value
+# DARK's modulation, as mmpose has it for heatmaps of a quarter of the input: an 11 x 11 Gaussian, as wide as OpenCV
+# makes it of itself; logarithms of less than the floor are not taken.
+BLUR = 11
+BLUR_DEVIATION = 2.0
+BLUR_SUM = sum(math.exp(-((step - BLUR // 2) ** 2) / (2 * BLUR_DEVIATION**2)) for step in range(BLUR))
+BLUR_FLOOR = 1e-10
 
 
 def _uphill(slope):
     return T.Select(slope > 0, T.float64(0.25), T.Select(slope < 0, T.float64(-0.25), T.float64(0)))
 
 
+def _gaussian(step):
+    distance = T.Cast("float64", step) - T.float64(BLUR // 2)
+    return T.exp(distance * distance * T.float64(-1 / (2 * BLUR_DEVIATION**2))) * T.float64(1 / BLUR_SUM)
+
+
 @T.inline
-def _peak(heatmap, cells, peak):
-    """Set peak[0] to the first of the greatest cells. NaN is greater than nothing: cell 0 where all are NaN."""
-    lanes = T.meta_var(math.gcd(cells, LANES))
-    best = T.alloc_buffer((lanes,), "float32")
-    cell_of = T.alloc_buffer((lanes,), "int32")
-    for lane in T.vectorized(lanes):
-        best[lane] = T.float32(-math.inf)
-        cell_of[lane] = lane
-    for step in T.serial(cells // lanes):
-        for lane in T.vectorized(lanes):
-            value: T.let = heatmap(step * lanes + lane)
-            greater = T.meta_var(value > best[lane])
-            cell_of[lane] = T.Select(greater, step * lanes + lane, cell_of[lane])
-            best[lane] = T.Select(greater, value, best[lane])
-    winner = T.alloc_buffer((1,), "int32")
-    winner[0] = 0
-    for lane in T.serial(1, lanes):
-        first: T.let = T.Or(
-            best[lane] > best[winner[0]],
-            T.And(best[lane] == best[winner[0]], cell_of[lane] < cell_of[winner[0]]),
-        )
-        if first:
-            winner[0] = lane
-    peak[0] = cell_of[winner[0]]
+def _blur(heatmap, row, column, rows, columns, blurred):
+    """Set blurred (5, 5) to the logarithms of the map blurred by a Gaussian, zero outside, around a place."""
+    for y, x in T.grid(5, 5):
+        blurred[y, x] = T.float64(0)
+        for dy, dx in T.grid(BLUR, BLUR):
+            below: T.let = row + y + dy - (BLUR // 2 + 2)
+            beside: T.let = column + x + dx - (BLUR // 2 + 2)
+            if T.And(T.And(below >= 0, below < rows), T.And(beside >= 0, beside < columns)):
+                weight: T.let = _gaussian(dy) * _gaussian(dx)
+                blurred[y, x] += weight * T.Cast("float64", heatmap(below * columns + beside))
+        blurred[y, x] = T.log(T.max(blurred[y, x], T.float64(BLUR_FLOOR)))
 
 
 def decode_kernel(
     head: Head,
     *,
     name: str,
-    shape: Sequence[int],
+    shapes: Sequence[Sequence[int]],
     num_keypoints: int,
     input_size: tuple[int, int],
     half_pixel_centers: bool,
-    person_shape: Sequence[int] | None = None,
 ) -> tirx.PrimFunc:
     """Return the scheduled kernel called ``name`` that turns a network's outputs into keypoints.
 
-    Its arguments: head tensor float32[shape], where the head has one also the person tensor float32[person_shape],
-    matrix float64[6] (as runtime/csrc/model.h defines it), keypoints float32[num_keypoints * 3] as x, y, score, and
-    person float32[1]: the first value of the person tensor, without one the mean of the keypoints' scores.
+    Its arguments: the outputs of ``head.tensors`` (float32, of these ``shapes``), matrix float64[6] (as
+    runtime/csrc/model.h defines it), keypoints float32[num_keypoints * 3] as x, y, score, and person float32[1]: the
+    first value of the person tensor, without one the mean of the keypoints' scores.
 
     input_size: the network's (width, height) in pixels. A heatmap is float32[1, h, w, num_keypoints] or [1,
     num_keypoints, h, w]; its cells are spread over the input evenly. The peak is the first of equal maxima in row
@@ -72,7 +67,7 @@ def decode_kernel(
 
     Raises ModelError for shapes that the head does not fit.
     """
-    shape = tuple(shape)
+    shape, person_shape = tuple(shapes[0]), tuple(shapes[-1])
     width, height = input_size
     fields = list(head.fields)
     heatmaps = head.kind == "heatmap"
@@ -80,25 +75,15 @@ def decode_kernel(
         channels_last, rows, columns = heatmap_layout(shape, num_keypoints, width / height)
     elif math.prod(shape) < num_keypoints * len(fields):
         raise ModelError(f"output {list(shape)} is too small for {num_keypoints} keypoints of {len(fields)} fields")
-    if (head.person_tensor is None) != (person_shape is None):
-        raise ModelError("the head and the shape of its person tensor do not fit together")
 
     def to_pixel(value, scale):
         """Position along an axis in units of ``scale`` input pixels, as the matrix takes it."""
         pixel = T.Cast("float64", value) * T.float64(scale)
-        if not half_pixel_centers:
-            return pixel
-        return pixel + T.float64((scale - 1) / 2 if heatmaps else -0.5)
+        return pixel - T.float64(0.5) if half_pixel_centers else pixel
 
     def heatmap(tensor, keypoint, cell):
         y, x = cell // columns, cell % columns
         return tensor[0, y, x, keypoint] if channels_last else tensor[0, keypoint, y, x]
-
-    @T.inline
-    def write(keypoints, keypoint, x, y, score, matrix):
-        keypoints[keypoint * 3] = T.Cast("float32", matrix[0] * x + matrix[1] * y + matrix[2])
-        keypoints[keypoint * 3 + 1] = T.Cast("float32", matrix[3] * x + matrix[4] * y + matrix[5])
-        keypoints[keypoint * 3 + 2] = score
 
     @T.inline
     def read_coordinates(tensor, matrix, person_score, keypoints):
@@ -110,40 +95,84 @@ def decode_kernel(
             y: T.let = to_pixel(values[k * len(fields) + fields.index("y")], scale_y)
             if "score" in fields:
                 score: T.let = values[k * len(fields) + fields.index("score")]
-                write(keypoints, k, x, y, _activated(score, head.score_activation), matrix)
+                write_keypoint(keypoints, k, x, y, activated(score, head.score_activation), matrix)
             else:
-                write(keypoints, k, x, y, person_score, matrix)
+                write_keypoint(keypoints, k, x, y, person_score, matrix)
+
+    @T.inline
+    def quarter(tensor, k, cell, place):
+        row: T.let = cell // columns
+        column: T.let = cell % columns
+        # On the edge both neighbours are the peak itself: the slope is zero.
+        beside: T.let = T.Cast("int32", T.And(column > 0, column < columns - 1))
+        below: T.let = T.Cast("int32", T.And(row > 0, row < rows - 1)) * columns
+        place[0] += _uphill(heatmap(tensor, k, cell + beside) - heatmap(tensor, k, cell - beside))
+        place[1] += _uphill(heatmap(tensor, k, cell + below) - heatmap(tensor, k, cell - below))
+
+    @T.inline
+    def dark(tensor, k, cell, place):
+        row: T.let = cell // columns
+        column: T.let = cell % columns
+        if T.And(T.And(column > 1, column < columns - 2), T.And(row > 1, row < rows - 2)):
+            logs = T.alloc_buffer((5, 5), "float64")
+            _blur(partial(heatmap, tensor, k), row, column, rows, columns, logs)
+            dx: T.let = (logs[2, 3] - logs[2, 1]) * 0.5
+            dy: T.let = (logs[3, 2] - logs[1, 2]) * 0.5
+            dxx: T.let = (logs[2, 4] - 2.0 * logs[2, 2] + logs[2, 0]) * 0.25
+            dyy: T.let = (logs[4, 2] - 2.0 * logs[2, 2] + logs[0, 2]) * 0.25
+            dxy: T.let = (logs[3, 3] - logs[1, 3] - logs[3, 1] + logs[1, 1]) * 0.25
+            det: T.let = dxx * dyy - dxy * dxy
+            if det != T.float64(0):
+                place[0] += (dxy * dy - dyy * dx) / det
+                place[1] += (dxy * dx - dxx * dy) / det
+
+    @T.inline
+    def integral(tensor, k, cell, place):
+        sums = T.alloc_buffer((3,), "float64")
+        for i in T.serial(3):
+            sums[i] = T.float64(0)
+        for other in T.serial(rows * columns):
+            above: T.let = T.Cast("float64", heatmap(tensor, k, other)) - T.Cast("float64", heatmap(tensor, k, cell))
+            weight: T.let = T.exp(above * T.float64(head.beta))
+            sums[0] += weight * T.Cast("float64", other % columns)
+            sums[1] += weight * T.Cast("float64", other // columns)
+            sums[2] += weight
+        place[0] = sums[0] / sums[2]
+        place[1] = sums[1] / sums[2]
+
+    @T.inline
+    def unrefined(tensor, k, cell, place):
+        pass
+
+    refine = {"none": unrefined, "quarter": quarter, "dark": dark, "integral": integral}[head.refine]
 
     @T.inline
     def find_peaks(tensor, matrix, person_score, keypoints):
         for k in T.parallel(num_keypoints):
             cell = T.alloc_buffer((1,), "int32")
-            _peak(partial(heatmap, tensor, k), rows * columns, cell)
-            row: T.let = cell[0] // columns
-            column: T.let = cell[0] % columns
-            # On the edge both neighbours are the peak itself: the slope is zero.
-            beside: T.let = T.Cast("int32", T.And(column > 0, column < columns - 1))
-            below: T.let = T.Cast("int32", T.And(row > 0, row < rows - 1)) * columns
-            across: T.let = heatmap(tensor, k, cell[0] + beside) - heatmap(tensor, k, cell[0] - beside)
-            along: T.let = heatmap(tensor, k, cell[0] + below) - heatmap(tensor, k, cell[0] - below)
-            refined = T.meta_var(1 if head.refine == "quarter" else 0)
-            x: T.let = to_pixel(T.Cast("float64", column) + _uphill(across) * refined, width / columns)
-            y: T.let = to_pixel(T.Cast("float64", row) + _uphill(along) * refined, height / rows)
-            write(keypoints, k, x, y, _activated(heatmap(tensor, k, cell[0]), head.score_activation), matrix)
+            place = T.alloc_buffer((2,), "float64")
+            find_peak(partial(heatmap, tensor, k), rows * columns, cell)
+            place[0] = T.Cast("float64", cell[0] % columns)
+            place[1] = T.Cast("float64", cell[0] // columns)
+            refine(tensor, k, cell[0], place)
+            x: T.let = cell_to_pixel(place[0], width / columns, half_pixel_centers)
+            y: T.let = cell_to_pixel(place[1], height / rows, half_pixel_centers)
+            score: T.let = activated(heatmap(tensor, k, cell[0]), head.score_activation)
+            write_keypoint(keypoints, k, x, y, score, matrix)
 
     read = find_peaks if heatmaps else read_coordinates
 
     @T.prim_func
     def with_person(
         tensor: T.Buffer(shape, "float32"),
-        person_tensor: T.Buffer(tuple(person_shape or (1,)), "float32"),
+        person_tensor: T.Buffer(person_shape, "float32"),
         matrix: T.Buffer((6,), "float64"),
         keypoints: T.Buffer((num_keypoints * 3,), "float32"),
         person: T.Buffer((1,), "float32"),
     ):
         T.func_attr({"global_symbol": name, "tirx.noalias": True})
         first = T.decl_buffer((1,), "float32", data=person_tensor.data)
-        person[0] = _activated(first[0], head.person_activation)
+        person[0] = activated(first[0], head.person_activation)
         read(tensor, matrix, person[0], keypoints)
 
     @T.prim_func
@@ -155,11 +184,9 @@ def decode_kernel(
     ):
         T.func_attr({"global_symbol": name, "tirx.noalias": True})
         read(tensor, matrix, T.float32(1), keypoints)
-        person[0] = T.float32(0)
-        for k in T.serial(num_keypoints):
-            person[0] += keypoints[k * 3 + 2] / T.float32(num_keypoints)
+        write_mean_score(keypoints, num_keypoints, person)
 
-    return without_person if person_shape is None else with_person
+    return without_person if head.person_tensor is None else with_person
 
 
 def heatmap_layout(shape: tuple[int, ...], num_keypoints: int, aspect: float) -> tuple[bool, int, int]:

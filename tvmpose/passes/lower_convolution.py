@@ -25,6 +25,8 @@ from tvmpose.kernels.isa import VectorISA
 from tvmpose.kernels.tiling import packed_lanes
 from tvmpose.kernels.winograd import pays, transform_weights, winograd_conv2d
 
+NARROW = 16  # channels that a group has at least, else it is joined with its neighbours
+
 register_error("ModelError", ModelError)  # else it leaves TVM's C++, which calls the passes, as a RuntimeError
 
 
@@ -64,6 +66,8 @@ class _Lowering(PyExprMutator):
         channels = _channels(call)
         if attrs.kernel_layout == "HWOI":
             weight = weight.transpose(0, 1, 3, 2)  # -> HWIO
+        if attrs.groups > 1 and weight.shape[2:] != (1, channels):
+            return self._grouped(call, weight)
         if attrs.groups > 1:
             padding = -channels % self.isa.lanes_for(channels)
             packed = np.pad(weight[:, :, 0], ((0, 0), (0, 0), (0, padding)))
@@ -82,6 +86,35 @@ class _Lowering(PyExprMutator):
             return self._call("winograd_conv2d", compute, data, transform_weights(phased))
         packed = pack_weights(weight, packed_lanes(size, outputs, inputs, self.isa))
         return self._call("conv2d", lambda x, w: conv2d(x, w, window, outputs), data, packed)
+
+    def _grouped(self, call: relax.Call, weight: np.ndarray) -> relax.Expr:
+        """A convolution of a few groups: one of all channels where groups are narrow, else each group by itself.
+
+        Narrow ones would leave most of a vector empty; the zeros between their weights cost less.
+        """
+        groups, data = int(call.attrs.groups), call.args[0]
+        inputs, outputs = weight.shape[2], weight.shape[3] // groups
+        together = next((n for n in range(1, groups + 1) if groups % n == 0 and n * min(inputs, outputs) >= NARROW), 0)
+        joined = [
+            _block_diagonal(part, together or groups) for part in np.split(weight, groups // (together or groups), 3)
+        ]
+        results = []
+        for index, kernel in enumerate(joined):
+            wide = kernel.shape[2]
+            part = data
+            if len(joined) > 1:
+                part = relax.op.strided_slice(data, [3], [index * wide], [(index + 1) * wide])
+            plain = relax.op.nn.conv2d(
+                self.builder_.emit(part),
+                relax.const(np.ascontiguousarray(kernel)),
+                call.attrs.strides,
+                call.attrs.padding,
+                call.attrs.dilation,
+                data_layout="NHWC",
+                kernel_layout="HWIO",
+            )
+            results.append(self.builder_.emit(self._conv2d(self.builder_.normalize(plain))))
+        return relax.op.concat(results, 3) if len(results) > 1 else results[0]
 
     def _conv2d_transpose(self, call: relax.Call) -> relax.Expr:
         data, weight, attrs = call.args[0], self._weight(call), call.attrs
@@ -116,19 +149,25 @@ def _refuse_unsupported(expression: relax.Expr) -> None:
     name = getattr(expression.op, "name", "") if isinstance(expression, relax.Call) else ""
     if name not in ("relax.nn.conv2d", "relax.nn.conv2d_transpose"):
         return
-    attrs, batch, channels = expression.attrs, int(expression.args[0].ty.shape[0]), _channels(expression)
+    attrs, batch = expression.attrs, int(expression.args[0].ty.shape[0])
     if batch != 1:
         raise ModelError(f"a convolution of a batch of {batch} is not supported; export the model with batch 1")
-    outputs = int(expression.ty.shape[3])
-    if name == "relax.nn.conv2d" and attrs.groups != 1 and not attrs.groups == channels == outputs:
-        groups = f"{attrs.groups} groups from {channels} to {outputs} channels"
-        raise ModelError(f"a convolution in {groups} is not supported yet")
     if name == "relax.nn.conv2d_transpose":
         size, strides = _pair(expression.ty.shape.values[1:3]), _pair(attrs.strides)
         whole = all(n % stride == 0 for n, stride in zip(size, strides, strict=True))
         if attrs.groups != 1 or any(n != 1 for n in attrs.dilation) or not whole:
             what = f"a transposed convolution to {size} with stride {strides} and groups {attrs.groups}"
             raise ModelError(f"{what} is not supported")
+
+
+def _block_diagonal(weight: np.ndarray, groups: int) -> np.ndarray:
+    """(kh, kw, inputs of a group, outputs) -> the same convolution without groups, zeros in between."""
+    height, width, inputs, outputs = weight.shape
+    each, whole = outputs // groups, np.zeros((height, width, inputs * groups, outputs), weight.dtype)
+    for group in range(groups):
+        mine = slice(group * each, (group + 1) * each)
+        whole[:, :, group * inputs : (group + 1) * inputs, mine] = weight[..., mine]
+    return whole
 
 
 def _channels(call: relax.Call) -> int:

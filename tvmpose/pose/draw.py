@@ -48,6 +48,16 @@ def draw(
     return canvas
 
 
+def write_label(picture: np.ndarray, person: Person, text: str) -> None:
+    """Writes into ``picture`` at the upper left corner of the person's box."""
+    unit = _unit(picture, person)
+    size, width = max(0.4, unit / 6), max(1, round(unit / 2))
+    x, y = (round(v) for v in np.clip(person.box[:2], -FARTHEST, FARTHEST))
+    place = (max(x, 0) + 2, max(y, 0) + round(24 * size))
+    for colour, extra in ((OUTLINE, 2), (BOX, 0)):
+        cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, colour, width + extra, cv2.LINE_AA)
+
+
 def _unit(image: np.ndarray, person: Person) -> float:
     """A limb's width in pixels: 3 at 512 x 512 and 11 at 4K, less for someone small in the picture."""
     height, width = image.shape[:2]

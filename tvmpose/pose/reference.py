@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from tvmpose.cards.card import Head
+from tvmpose.pose.reference_heads import Float64, activate, find_bins, find_near_centre, find_peaks, read_coordinates
 
-Float64: TypeAlias = NDArray[np.float64]
+if TYPE_CHECKING:
+    from tvmpose.cards.heads import AnyHead
+
 PixelFormat: TypeAlias = Literal["rgb", "bgr", "rgba", "bgra", "nv12"]
 
 
@@ -66,7 +67,9 @@ def warp(
     """
     rgb = to_rgb(image, pixel_format)
     x, y = np.meshgrid(np.arange(input_size[0], dtype=np.float64), np.arange(input_size[1], dtype=np.float64))
-    samples = [_bilinear(rgb, *_apply(matrix, x + dx, y + dy), border) for dx, dy in _sample_offsets(matrix, downscale)]
+    samples = [
+        _bilinear(rgb, *apply_matrix(matrix, x + dx, y + dy), border) for dx, dy in _sample_offsets(matrix, downscale)
+    ]
     channels = np.mean(samples, axis=0)[..., :: 1 if colour == "rgb" else -1]
     return (channels - np.array(mean, np.float64)) / np.array(std, np.float64)
 
@@ -88,7 +91,7 @@ def to_rgb(image: NDArray[np.uint8], pixel_format: PixelFormat) -> Float64:
 
 
 def decode(
-    head: Head,
+    head: AnyHead,
     outputs: Sequence[NDArray[np.generic]],
     matrix: Float64,
     *,
@@ -99,24 +102,36 @@ def decode(
     """Return keypoints (float64[num_keypoints, 3]: x, y in image pixels, score) and the person's score.
 
     outputs: all of the network's, in its order. input_size: (width, height). The person's score is that of
-    ``head.person_tensor``, without one the mean of the keypoints'.
+    ``head.person_tensor``, without one the mean of the keypoints'. Of a network that finds many people it is the first
+    one, all zeros where there is none; reference_people.decode_people returns them all.
     """
-    values = np.asarray(outputs[head.tensor], np.float64)
+    if head.kind == "detections" or head.kind == "parts":
+        from tvmpose.pose.reference_people import decode_all
+
+        people = decode_all(
+            head, outputs, matrix, num_keypoints=num_keypoints, input_size=input_size, half_pixel=half_pixel
+        )
+        return (people[0].keypoints, people[0].score) if people else (np.zeros((num_keypoints, 3)), 0.0)
     person = None
     if head.person_tensor is not None:
-        person = _activate(np.asarray(outputs[head.person_tensor], np.float64).flat[0], head.person_activation)
+        person = activate(np.asarray(outputs[head.person_tensor], np.float64).flat[0], head.person_activation)
     sides = np.array(input_size, np.float64)
-    if head.kind == "coordinates":
-        place, score = _read_coordinates(head, values, num_keypoints, sides, half_pixel)
-        if score is None:
-            score = np.full(num_keypoints, 1.0 if person is None else person)
+    if head.kind == "simcc":
+        place, score = find_bins(head, outputs, num_keypoints, sides, half_pixel)
+    elif head.kind == "centre":
+        place, score = find_near_centre(head, outputs, num_keypoints, sides, half_pixel)
+    elif head.kind == "heatmap":
+        values = np.asarray(outputs[head.tensor], np.float64)
+        place, score = find_peaks(head, values, num_keypoints, sides, half_pixel)
     else:
-        place, score = _find_peaks(head, values, num_keypoints, sides, half_pixel)
-    keypoints = np.stack([*_apply(matrix, place[:, 0], place[:, 1]), score], axis=1)
+        values = np.asarray(outputs[head.tensor], np.float64)
+        place, given = read_coordinates(head, values, num_keypoints, sides, half_pixel)
+        score = np.full(num_keypoints, 1.0 if person is None else person) if given is None else given
+    keypoints = np.stack([*apply_matrix(matrix, place[:, 0], place[:, 1]), score], axis=1)
     return keypoints, float(score.mean() if person is None else person)
 
 
-def _apply(matrix: Float64, x: Float64, y: Float64) -> tuple[Float64, Float64]:
+def apply_matrix(matrix: Float64, x: Float64, y: Float64) -> tuple[Float64, Float64]:
     a, b, c, d, e, f = matrix
     return a * x + b * y + c, d * x + e * y + f
 
@@ -143,52 +158,3 @@ def _bilinear(image: Float64, x: Float64, y: Float64, border: str) -> Float64:
     upper = framed[top, left] * (1 - u) + framed[top, left + 1] * u
     lower = framed[top + 1, left] * (1 - u) + framed[top + 1, left + 1] * u
     return upper * (1 - v) + lower * v
-
-
-def _activate(value: Float64, activation: str) -> Float64:
-    return 1 / (1 + np.exp(-value)) if activation == "sigmoid" else value
-
-
-def _read_coordinates(
-    head: Head, values: Float64, num_keypoints: int, sides: Float64, half_pixel: bool
-) -> tuple[Float64, Float64 | None]:
-    fields = list(head.fields)
-    rows = values.reshape(-1)[: num_keypoints * len(fields)].reshape(num_keypoints, len(fields))
-    place = rows[:, [fields.index("x"), fields.index("y")]]
-    if head.unit == "normalized":
-        place = place * sides
-    if half_pixel:  # a continuous coordinate: the first pixel reaches from 0 to 1
-        place = place - 0.5
-    score = _activate(rows[:, fields.index("score")], head.score_activation) if "score" in fields else None
-    return place, score
-
-
-def _find_peaks(
-    head: Head, values: Float64, num_keypoints: int, sides: Float64, half_pixel: bool
-) -> tuple[Float64, Float64]:
-    maps = _keypoint_maps(values, num_keypoints, sides)
-    cells = np.array(maps.shape[:0:-1])  # width, height
-    flat = maps.reshape(num_keypoints, -1)
-    index = np.where(np.isnan(flat), -np.inf, flat).argmax(axis=1)
-    peak = np.stack([index % cells[0], index // cells[0]], axis=1)
-    place = peak.astype(np.float64)
-    if head.refine == "quarter":
-        place += 0.25 * np.array([_uphill(*item) for item in zip(maps, peak, strict=True)])
-    stride = sides / cells
-    place = (place + 0.5) * stride - 0.5 if half_pixel else place * stride
-    return place, _activate(flat[np.arange(num_keypoints), index], head.score_activation)
-
-
-def _keypoint_maps(values: Float64, num_keypoints: int, sides: Float64) -> Float64:
-    """Return [num_keypoints, h, w] of a heatmap [1, h, w, k] or [1, k, h, w], whichever keeps the input's shape."""
-    candidates = [m for m in (np.moveaxis(values[0], 2, 0), values[0]) if m.shape[0] == num_keypoints]
-    return min(candidates, key=lambda m: abs(np.log(m.shape[1] * sides[0] / (m.shape[2] * sides[1]))))
-
-
-def _uphill(heatmap: Float64, peak: NDArray[np.int64]) -> tuple[float, float]:
-    """Direction (-1, 0 or 1 in x and y) of the higher neighbour of a peak; 0 on the edge of the map."""
-    x, y = peak
-    height, width = heatmap.shape
-    across = heatmap[y, x + 1] - heatmap[y, x - 1] if 0 < x < width - 1 else 0.0
-    along = heatmap[y + 1, x] - heatmap[y - 1, x] if 0 < y < height - 1 else 0.0
-    return float(np.nan_to_num(np.sign(across))), float(np.nan_to_num(np.sign(along)))

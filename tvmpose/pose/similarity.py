@@ -24,6 +24,11 @@ _MEAN_SIGMA = sum(SIGMAS.values()) / len(SIGMAS)
 _BODY_SHARE = 0.53  # of a person's box that the body fills, as COCO's area is used where there is no segmentation
 
 
+def sigmas(names: Sequence[str]) -> np.ndarray:
+    """Of these joints, (K,)."""
+    return np.array([SIGMAS.get(name, _MEAN_SIGMA) for name in names])
+
+
 def keypoint_similarity(found: np.ndarray, expected: np.ndarray, names: Sequence[str]) -> float:
     """Mean over the joints of exp(-d^2 / (2 area (2 sigma)^2)); both (K, 2 or more), x and y first, names (K,).
 
@@ -31,6 +36,6 @@ def keypoint_similarity(found: np.ndarray, expected: np.ndarray, names: Sequence
     """
     sides = np.ptp(expected[:, :2], axis=0)
     area = max(float(sides[0] * sides[1]) * _BODY_SHARE, 1.0)
-    spread = 2 * np.array([SIGMAS.get(name, _MEAN_SIGMA) for name in names])
+    spread = 2 * sigmas(names)
     squares = np.square(found[:, :2].astype("float64") - expected[:, :2]).sum(axis=1)
     return float(np.exp(-squares / (2 * area * spread**2)).mean())

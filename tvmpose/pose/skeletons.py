@@ -88,4 +88,13 @@ _AI_CHALLENGER14 = Skeleton(
     ),
 )
 
-SKELETONS: Mapping[str, Skeleton] = MappingProxyType({s.name: s for s in (_COCO17, _BLAZEPOSE33, _AI_CHALLENGER14)})
+# Of MediaPipe's pose detector: two centres, and for each a point that says how large and how turned the person is.
+_BLAZEPOSE_DETECTOR4 = Skeleton(
+    name="blazepose-detector4",
+    keypoints=("hips", "body_circle", "shoulders", "upper_body_circle"),
+    edges=((0, 1), (2, 3)),
+)
+
+SKELETONS: Mapping[str, Skeleton] = MappingProxyType(
+    {s.name: s for s in (_COCO17, _BLAZEPOSE33, _BLAZEPOSE_DETECTOR4, _AI_CHALLENGER14)}
+)

@@ -72,7 +72,7 @@ class Person:
     """One person. Coordinates are pixels of the frame; (0, 0) is the centre of the first pixel."""
 
     score: float
-    box: tuple[float, float, float, float]  # x, y, width, height: where was looked
+    box: tuple[float, float, float, float]  # x, y, width, height: where was looked, or where a network found them
     keypoints: np.ndarray  # float32 (K, 3): x, y, score; the caller's own
 
 
@@ -344,6 +344,10 @@ class _Api(ctypes.Structure):
         ("close", ctypes.CFUNCTYPE(None, c_void_p)),
         ("profile", ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p)),
         ("check_cpu", ctypes.CFUNCTYPE(c_int)),
+        (
+            "run_rotated",
+            ctypes.CFUNCTYPE(c_int, c_void_p, POINTER(_Image), c_void_p, c_void_p, c_int32, POINTER(_Result)),
+        ),
     ]
 
 
@@ -497,23 +501,36 @@ class Pose:
             self._check(self._api.set_threads(self._handle, _int32(count, "threads")))
 
     def __call__(
-        self, frame: np.ndarray, boxes: Sequence[Sequence[float]] | np.ndarray | None = None, *, format: str = "bgr"
+        self,
+        frame: np.ndarray,
+        boxes: Sequence[Sequence[float]] | np.ndarray | None = None,
+        *,
+        angles: Sequence[float] | np.ndarray | None = None,
+        format: str = "bgr",
     ) -> list[Person]:
         """Finds the keypoints of one person in each box, or of one in the whole frame when ``boxes`` is None.
+
+        A network that finds people itself returns all that there are, those with the best scores first.
 
         ``frame``: uint8 (H, W, 3) for format "bgr" (OpenCV's order, the default) and "rgb", (H, W, 4) for "bgra" and
         "rgba", (H * 3 / 2, W) for "nv12" with even H and W. Rows may be any distance apart, so a crop by slicing costs
         nothing; a view with gaps between pixels or backward rows is copied. ``boxes``: (N, 4), x, y, width, height in
-        pixels; no rows, no people. Raises UsageError for what cannot be used.
+        pixels; no rows, no people. ``angles``: (N,), radians by which each box is turned about its centre, clockwise as
+        one sees the picture; keypoints are in the frame as ever. Raises UsageError for what cannot be used.
         """
         pixels, image = _image(frame, format)
         regions = _boxes(boxes)
+        turns = None if angles is None else _angles(angles, regions)
         if regions is not None and len(regions) == 0:
             return []
         result = _Result()
         address, count = (None, 0) if regions is None else (regions.ctypes.data, len(regions))
+        view, out = ctypes.byref(image), ctypes.byref(result)
         with self._turn():
-            self._check(self._api.run_image(self._handle, ctypes.byref(image), address, count, ctypes.byref(result)))
+            if turns is None:
+                self._check(self._api.run_image(self._handle, view, address, count, out))
+            else:
+                self._check(self._api.run_rotated(self._handle, view, address, turns.ctypes.data, count, out))
             people = [_person(result.people[i], len(self.info.keypoint_names)) for i in range(result.num_people)]
         del pixels  # kept until here: image points into it
         return people
@@ -631,6 +648,17 @@ def _boxes(boxes: Sequence[Sequence[float]] | np.ndarray | None) -> np.ndarray |
     return array.reshape(-1, 4)
 
 
+def _angles(angles: Sequence[float] | np.ndarray, boxes: np.ndarray | None) -> np.ndarray:
+    try:
+        array = np.ascontiguousarray(angles, np.float32)
+    except (TypeError, ValueError):
+        raise UsageError("angles must be numbers, one for each box, in radians") from None
+    if boxes is None or array.shape != (len(boxes),):
+        count = "no boxes" if boxes is None else f"{len(boxes)} boxes"
+        raise UsageError(f"angles have shape {array.shape}, must be one for each box; there are {count}")
+    return array
+
+
 def _person(raw: _Person, num_keypoints: int) -> Person:
     keypoints = np.frombuffer(bytearray(ctypes.string_at(raw.keypoints, num_keypoints * 12)), np.float32)
     box = raw.box
@@ -680,15 +708,22 @@ def check(path: str | Path) -> str:
 
 def _check_keypoints(pose: Pose, sample: Mapping[str, np.ndarray], tolerance: float) -> str:
     boxes = sample["box"].reshape(1, 4) if "box" in sample else None
-    (person,) = pose(sample["image"], boxes, format="rgb")
-    expected = sample["keypoints"]
-    counted = np.isfinite(expected[:, :2]).all(axis=1)  # NaN marks a joint too uncertain to compare
+    found = [person.keypoints for person in pose(sample["image"], boxes, format="rgb")]
+    people = sample["keypoints"].reshape(-1, len(pose.keypoint_names), 3)
+    counted = np.isfinite(people[..., :2]).all(axis=2)  # NaN marks a joint too uncertain to compare
     if not counted.any():
         raise BundleError(f"{SAMPLE} has no joint to compare")
-    distance = float(np.linalg.norm((person.keypoints - expected)[counted, :2], axis=1).max())
+    distance = max(
+        _distance(found, person[sure, :2], sure) for person, sure in zip(people, counted, strict=True) if sure.any()
+    )
     if not distance <= tolerance:  # so that NaN fails
         raise TamperedError(f"a keypoint of {SAMPLE} is off by {distance:.3f} px, more than {tolerance:g} px")
     return f"{counted.sum()} keypoints within {distance:.4f} px of the expected ones, {tolerance:g} px allowed"
+
+
+def _distance(found: Sequence[np.ndarray], joints: np.ndarray, sure: np.ndarray) -> float:
+    """How far the joint that is furthest off is, of the person who comes nearest; infinite where there is nobody."""
+    return min((float(np.linalg.norm(person[sure, :2] - joints, axis=1).max()) for person in found), default=np.inf)
 
 
 def _check_tensors(pose: Pose, sample: Mapping[str, np.ndarray], tolerance: float) -> str:

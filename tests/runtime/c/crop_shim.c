@@ -13,6 +13,10 @@ void shim_crop_matrix(const tvmpose_box *box, double padding, int32_t width, int
   crop_matrix(box, padding, width, height, half_pixel_centers, matrix);
 }
 
+void shim_turn_matrix(double angle, int32_t width, int32_t height, int half_pixel_centers, double *matrix) {
+  turn_matrix(angle, width, height, half_pixel_centers, matrix);
+}
+
 int shim_check_box(const tvmpose_box *box, int32_t width, int32_t height, char *error) {
   return check_box(box, width, height, error);
 }

@@ -121,6 +121,20 @@ static int run_image(tvmpose_handle *h, const tvmpose_image *image, const tvmpos
   return status;
 }
 
+/* A turned box finds its joints turned with it. */
+static int run_rotated(tvmpose_handle *h, const tvmpose_image *image, const tvmpose_box *boxes, const float *angles,
+                       int32_t count, tvmpose_result *result) {
+  int status = run_image(h, image, boxes, count, result);
+  for (int32_t i = 0; i < count && !status; i++)
+    for (int k = 0; k < NUM_KEYPOINTS; k++) {
+      tvmpose_keypoint *point = &h->keypoints[i][k];
+      float x = boxes[i].x + boxes[i].width / 2, y = boxes[i].y + boxes[i].height / 2;
+      float dx = point->x - x, dy = point->y - y, c = cosf(angles[i]), s = sinf(angles[i]);
+      point->x = x + c * dx - s * dy, point->y = y + s * dx + c * dy;
+    }
+  return status;
+}
+
 static int run_tensors(tvmpose_handle *h, const void *const *in, void *const *out) {
   (void)h;
   for (int i = 0; i < 6; i++) ((float *)out[0])[i] = 2 * ((const float *)in[0])[i] + (float)((const int8_t *)in[1])[i];
@@ -140,6 +154,6 @@ static int profile(tvmpose_handle *h, uint64_t *nanoseconds) {
 const tvmpose_api *fake_tvmpose(void);
 const tvmpose_api *fake_tvmpose(void) {
   static const tvmpose_api api = {FAKE_ABI, sizeof api, info,       open_handle,  run_image, run_tensors, set_threads,
-                                  threads,  reset,      last_error, close_handle, profile,   check_cpu};
+                                  threads,  reset,      last_error, close_handle, profile,   check_cpu,   run_rotated};
   return &api;
 }

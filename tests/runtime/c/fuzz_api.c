@@ -131,8 +131,9 @@ static void check_people(const tvmpose_result *result, int32_t count) {
       CHECK(isfinite(result->people[i].keypoints[k].x) && isfinite(result->people[i].keypoints[k].y));
 }
 
-static void run_image(stream *s, tvmpose_handle *h) {
+static void run_image(stream *s, tvmpose_handle *h, bool turned) {
   bool allowed;
+  float angles[MAX_BOXES];
   tvmpose_image image = take_image(s, &allowed);
   tvmpose_box boxes[MAX_BOXES];
   int32_t num_boxes = take_byte(s);
@@ -141,10 +142,14 @@ static void run_image(stream *s, tvmpose_handle *h) {
   for (int32_t i = 0; i < num_boxes; ++i) {
     boxes[i] = (tvmpose_box){take_coordinate(s), take_coordinate(s), take_coordinate(s), take_coordinate(s)};
     allowed = allowed && box_allowed(&boxes[i], &image);
+    angles[i] = turned ? take_coordinate(s) : 0;
+    allowed = allowed && isfinite(angles[i]);
   }
-  allowed = allowed && h && num_boxes >= 0 && num_boxes <= (give_boxes ? MAX_PEOPLE : 0);
+  allowed = allowed && h && num_boxes >= 0 && num_boxes <= (give_boxes ? MAX_PEOPLE : 0) && (give_boxes || !turned);
   tvmpose_result result;
-  int status = api->run_image(h, &image, give_boxes ? boxes : NULL, num_boxes, &result);
+  const tvmpose_box *given = give_boxes ? boxes : NULL;
+  int status = turned ? api->run_rotated(h, &image, given, angles, num_boxes, &result)
+                      : api->run_image(h, &image, given, num_boxes, &result);
   CHECK((status == TVMPOSE_OK) == allowed);
   CHECK(allowed == !api->last_error(h)[0]);
   if (allowed) check_people(&result, give_boxes ? num_boxes : 1);
@@ -189,7 +194,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (what % 16 == 15) reopen(&s);
     else if (what % 16 == 14) CHECK(api->reset(h) == (h ? TVMPOSE_OK : TVMPOSE_INVALID_ARGUMENT));
     else if (what % 16 == 13) run_tensors(&s, h);
-    else run_image(&s, h);
+    else run_image(&s, h, what % 16 == 12);
   }
   return 0;
 }

@@ -186,6 +186,25 @@ static void test_people(tvmpose_handle *h, const tvmpose_image *image) {
   }
 }
 
+/* No turn is run_image. */
+static void test_rotated(tvmpose_handle *h, const tvmpose_image *image) {
+  const tvmpose_box boxes[2] = {{10, 5, 50, 40}, {0, 0, 40, 60}};
+  const float none[2] = {0, 0}, turned[2] = {0.5f, -3}, bad[2] = {0, NAN};
+  size_t bytes = (size_t)api->info()->num_keypoints * sizeof(tvmpose_keypoint);
+  tvmpose_result result;
+  for (int i = 0; i < 2; ++i) {
+    tvmpose_keypoint *upright = find(h, image, &boxes[i]);
+    CHECK(api->reset(h) == TVMPOSE_OK && api->run_rotated(h, image, boxes, none, 2, &result) == TVMPOSE_OK);
+    CHECK(result.num_people == 2 && !memcmp(result.people[i].keypoints, upright, bytes));
+    free(upright);
+  }
+  CHECK(api->reset(h) == TVMPOSE_OK && api->run_rotated(h, image, boxes, turned, 2, &result) == TVMPOSE_OK);
+  CHECK(result.num_people == 2 && !memcmp(&result.people[1].box, &boxes[1], sizeof *boxes));
+  check_refused(h, api->run_rotated(h, image, boxes, bad, 2, &result), TVMPOSE_INVALID_BOX, "angle nan");
+  check_refused(h, api->run_rotated(h, image, boxes, NULL, 2, &result), TVMPOSE_INVALID_ARGUMENT, "angles is NULL");
+  check_refused(h, api->run_rotated(h, image, NULL, none, 0, &result), TVMPOSE_INVALID_ARGUMENT, "boxes is NULL");
+}
+
 static void test_run_image(void) {
   tvmpose_handle *h = open_or_die(2);
   uint8_t *rgb = make_pixels(WIDTH, HEIGHT, 3, 1);
@@ -201,6 +220,7 @@ static void test_run_image(void) {
     test_formats(h, rgb);
     test_nv12(h);
     test_people(h, &image);
+    test_rotated(h, &image);
   }
   free(rgb);
   api->close(h);

@@ -1,7 +1,7 @@
 /* crop.c - from a person's box to the matrix that says where in the image each pixel of the network's input lies.
  *
  * A box is given by its edges, as in COCO: {0, 0, width, height} is the whole image. Keypoints and the matrix count
- * from pixel centres, half a pixel further in. */
+ * from pixel centres, half a pixel further in. An angle turns the box about its centre. */
 #include <math.h>
 
 /* Far beyond any image, and small enough for a kernel to compute with in float and int32. */
@@ -19,6 +19,11 @@ static int check_box(const tvmpose_box *box, int32_t image_width, int32_t image_
               image_width, image_height);
 }
 
+static int check_angle(float angle, char *error) {
+  if (isfinite(angle)) return TVMPOSE_OK;
+  return fail(error, TVMPOSE_INVALID_BOX, "angle %g is not finite", (double)angle);
+}
+
 /* Grows the box about its centre to the network's aspect ratio, multiplies its sides by `padding` and writes
  * {a, 0, c, 0, e, f}: network pixel (x, y) lies at image (a x + c, e y + f), pixel centres being whole numbers. */
 static void crop_matrix(const tvmpose_box *box, double padding, int32_t input_width, int32_t input_height,
@@ -28,4 +33,16 @@ static void crop_matrix(const tvmpose_box *box, double padding, int32_t input_wi
   double top = box->y + (box->height - scale * input_height) / 2;
   double shift = half_pixel_centers ? (scale - 1) / 2 : 0;
   memcpy(matrix, (double[6]){scale, 0, left + shift, 0, scale, top + shift}, 6 * sizeof(double));
+}
+
+/* Turns what crop_matrix wrote about the middle of the network's input: clockwise, as y points down. */
+static void turn_matrix(double angle, int32_t input_width, int32_t input_height, bool half_pixel_centers,
+                        double matrix[6]) {
+  double scale = matrix[0], sine = scale * sin(angle), cosine = scale * cos(angle);
+  double x = input_width / 2.0 - (half_pixel_centers ? 0.5 : 0),
+         y = input_height / 2.0 - (half_pixel_centers ? 0.5 : 0);
+  double middle_x = scale * x + matrix[2], middle_y = scale * y + matrix[5];
+  double turned[6] = {cosine, -sine,  middle_x - (cosine * x - sine * y),
+                      sine,   cosine, middle_y - (sine * x + cosine * y)};
+  memcpy(matrix, turned, sizeof turned);
 }

@@ -61,9 +61,12 @@ static uint64_t count_args(const tvmpose_model *model) {
   return (uint64_t)count;
 }
 
+/* At most. */
+static int32_t people_in_a_box(const tvmpose_model *model) { return model->most_found ? model->most_found : 1; }
+
 /* A handle without threads, all its tables in one block; NULL when there is not so much memory. */
 static tvmpose_handle *allocate_handle(const tvmpose_model *model, int32_t max_people) {
-  uint64_t people_count = (uint64_t)max_people, total = 0;
+  uint64_t people_count = (uint64_t)max_people * (uint64_t)people_in_a_box(model), total = 0;
   reserve(&total, 1, sizeof(tvmpose_handle));
   uint64_t tensors = reserve(&total, (uint64_t)model->num_tensors, sizeof(DLTensor));
   uint64_t network = reserve(&total, (uint64_t)model->num_calls, sizeof(bound_call));

@@ -85,11 +85,15 @@ typedef struct {
    * warp_nv12(luma u8[n], chroma u8[m], geometry i32[8], matrix f64[6], network input)
    *   geometry = {width, height, luma stride, chroma stride, 0, 0, 0, 0}
    * decode(head outputs ..., matrix f64[6], keypoints f32[num_keypoints * 3] as x, y, score, person f32[1])
+   * or, of a network that finds people itself, most_found times as many of both, and behind them
+   *   boxes f32[most_found * 4] as x, y, width, height, found i32[1], how many of them there are
    * matrix = {a, b, c, d, e, f}: network pixel (x, y) lies at image (a x + b y + c, d x + e y + f), pixel centres being
    * whole numbers in both. decode applies it, so its keypoints are image coordinates. */
   tvmpose_call warp_packed, warp_nv12, decode;
   uint16_t image, chroma, geometry, matrix, keypoints, person; /* tensor indices; image and chroma IN_CALLER */
-  float crop_padding;                                          /* a box's sides are multiplied by this */
+  uint16_t boxes, found;                                       /* likewise, where most_found > 0 */
+  int32_t most_found; /* people that the network can find by itself in one box; 0: it looks at the one in the box */
+  float crop_padding; /* a box's sides are multiplied by this */
   uint8_t half_pixel_centers; /* 1: the crop's edges meet the edges of the corner pixels; 0: their centres, as OpenCV's
                                  warpAffine is commonly used: image = corner + x * scale */
 

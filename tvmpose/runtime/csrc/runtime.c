@@ -107,7 +107,16 @@ static int api_open(const tvmpose_options *given, tvmpose_handle **handle) {
 static int api_run_image(tvmpose_handle *h, const tvmpose_image *image, const tvmpose_box *boxes, int32_t num_boxes,
                          tvmpose_result *result) {
   int status = enter(h);
-  return status ? status : leave(h, image_to_people(h, image, boxes, num_boxes, result));
+  return status ? status : leave(h, image_to_people(h, image, boxes, NULL, num_boxes, result));
+}
+
+static int api_run_rotated(tvmpose_handle *h, const tvmpose_image *image, const tvmpose_box *boxes, const float *angles,
+                           int32_t num_boxes, tvmpose_result *result) {
+  int status = enter(h);
+  if (status) return status;
+  if (!boxes || !angles)
+    return leave(h, fail(h->error, TVMPOSE_INVALID_ARGUMENT, "%s is NULL", boxes ? "angles" : "boxes"));
+  return leave(h, image_to_people(h, image, boxes, angles, num_boxes, result));
 }
 
 static int api_run_tensors(tvmpose_handle *h, const void *const *inputs, void *const *outputs) {
@@ -157,6 +166,7 @@ static const tvmpose_api api_table = {
     .close = api_close,
     .profile = api_profile,
     .check_cpu = api_check_cpu,
+    .run_rotated = api_run_rotated,
 };
 
 /* Ends a library: `model` becomes the one the functions above serve, and NAME_tvmpose() their only way out. */

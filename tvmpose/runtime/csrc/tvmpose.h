@@ -67,8 +67,8 @@ typedef struct tvmpose_keypoint {
 } tvmpose_keypoint;
 
 typedef struct tvmpose_person {
-  float score;                       /* the network's own where it has one, else the mean of the keypoints' */
-  tvmpose_box box;                   /* the box that was looked at, before padding */
+  float score;     /* the network's own where it has one, else the mean of the keypoints' */
+  tvmpose_box box; /* the box that was looked at, before padding; of a network that finds people: where this one is */
   const tvmpose_keypoint *keypoints; /* info()->num_keypoints of them */
 } tvmpose_person;
 
@@ -116,8 +116,9 @@ typedef struct tvmpose_api {
   const tvmpose_info *(*info)(void);
   /* Checks the CPU, allocates the arena, starts the threads. *handle is written on success only; the caller closes it. */
   int (*open)(const tvmpose_options *options, tvmpose_handle **handle);
-  /* Pixels to keypoints, one person a box; boxes == NULL && num_boxes == 0 looks at the whole image as one box. All is
-   * checked before the first kernel runs; *result is written on success only. */
+  /* Pixels to keypoints, one person a box (a network that finds people itself: any number, the best score first);
+   * boxes == NULL && num_boxes == 0 looks at the whole image as one box. All is checked before the first kernel runs;
+   * *result is written on success only. */
   int (*run_image)(tvmpose_handle *, const tvmpose_image *, const tvmpose_box *boxes, int32_t num_boxes,
                    tvmpose_result *);
   /* Tensors in, tensors out, in info()'s order and sizes: the caller's memory, any alignment. */
@@ -132,6 +133,10 @@ typedef struct tvmpose_api {
   int (*profile)(tvmpose_handle *, uint64_t *nanoseconds);
   /* TVMPOSE_OK, or TVMPOSE_UNSUPPORTED_CPU: then last_error(NULL) says what this CPU lacks. open() asks it first. */
   int (*check_cpu)(void);
+  /* run_image with boxes that are turned about their centres: angles[i] in radians, clockwise as one sees the image; a
+   * person who leans that far to the right is then upright for the network. Keypoints are in the image as ever. */
+  int (*run_rotated)(tvmpose_handle *, const tvmpose_image *, const tvmpose_box *boxes, const float *angles,
+                     int32_t num_boxes, tvmpose_result *);
 } tvmpose_api;
 
 #ifdef __cplusplus

@@ -1,0 +1,1 @@
+"""How well networks find people's joints: average precision, PCK, errors by joint, and what pictures may suffer."""

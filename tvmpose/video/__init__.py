@@ -1,0 +1,1 @@
+"""Videos and cameras: frames in, people out as JSON lines and overlays."""
