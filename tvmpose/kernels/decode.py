@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from functools import partial
 
 from tvm import tirx
-from tvm.script import tirx as T
 
 from tvmpose.cards.card import Head
 from tvmpose.errors import ModelError
+from tvmpose.kernels.script import T
 
 LANES = 16  # interleaved parts of a heatmap that are searched at once
 
