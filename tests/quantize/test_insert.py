@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.native import run_pipelined
+from tests.native import pipelined
 from tests.quantize.nets import SHAPE, pictures, residual_net
 from tvmpose.errors import InputError
 from tvmpose.kernels.isa import vector_isa
@@ -38,7 +38,8 @@ def signal_to_noise(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def outputs(module, inputs: list[np.ndarray], rounding: Rounding = Rounding.ORT) -> np.ndarray:
-    return np.stack([run_pipelined(module, host_target(), x, rounding=rounding)[0] for x in inputs])
+    run = pipelined(module, host_target(), rounding)
+    return np.stack([run(x)[0] for x in inputs])
 
 
 @pytest.mark.parametrize(("recipe", "at_least"), [("balanced", 33), ("minmax", 24), ("mse", 30), ("percentile", 30)])
