@@ -25,7 +25,8 @@ def stop(*args, **kwargs):
     return work(*args, **kwargs)
 setattr(module, sys.argv[2], stop)
 from tvmpose.cli.main import main
-sys.exit(main(sys.argv[3:]))
+sys.argv[1:] = sys.argv[3:]
+sys.exit(main())
 """
 # The work a compilation is in: importing, a pass, which TVM's C++ calls, code generation, linking, writing.
 MOMENTS = [

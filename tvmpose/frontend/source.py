@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvmpose.child import reading
 from tvmpose.errors import InputError, ModelError
 from tvmpose.extras import require
 from tvmpose.modelspec import ModelSpec
@@ -37,6 +38,10 @@ class Source:
 
     def load(self, outputs: Sequence[str] | None = None) -> "tuple[IRModule, ModelSpec]":
         """The graph, returning the named tensors in place of its own outputs where they are given."""
+        with reading(self.path):
+            return self._load(outputs)
+
+    def _load(self, outputs: Sequence[str] | None) -> "tuple[IRModule, ModelSpec]":
         if self.format == "tflite":
             require("tflite", extra="compiler")
             from tvmpose.frontend import tflite
@@ -71,8 +76,9 @@ class Source:
         """The source runtime with the model loaded, see open_judge. Raises SetupError where it is not installed."""
         from tvmpose.baselines.judge import open_judge
 
-        source = self.program if self.format == "torch" else self.path
-        return open_judge(source, self.format, threads=threads, rounding=rounding)
+        with reading(self.path):
+            source = self.program if self.format == "torch" else self.path
+            return open_judge(source, self.format, threads=threads, rounding=rounding)
 
     @cached_property
     def program(self) -> Any:
