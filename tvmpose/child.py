@@ -73,7 +73,8 @@ def reading(path: Path) -> Iterator[None]:
         os.dup2(said.fileno(), 2)
         try:
             yield
-        except TvmposeError:
+        except TvmposeError as error:
+            _drop_locals(error)  # TVM complains when a half built graph goes
             said.truncate(0)
             raise
         finally:
@@ -83,6 +84,13 @@ def reading(path: Path) -> Iterator[None]:
             said.seek(0)
             os.write(2, said.read())
             signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _drop_locals(error: BaseException | None) -> None:
+    """Of all functions that an exception and what caused it came through."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _reading_seconds(path: Path | str) -> float:

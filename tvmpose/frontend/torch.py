@@ -2,7 +2,6 @@
 
 import copy
 import importlib.util
-import pickle
 import warnings
 import zipfile
 from collections import defaultdict
@@ -21,9 +20,6 @@ from tvmpose.errors import ModelError
 from tvmpose.frontend.module_spec import REFUSED, first_line, with_spec
 from tvmpose.frontend.torch_quantized import Converter, quantized_converters
 from tvmpose.modelspec import ModelSpec
-
-# What torch.export.load raises for a file that it did not write.
-UNREADABLE = (RuntimeError, ValueError, KeyError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError)
 
 
 def load(path: str | Path, *, outputs: Sequence[str] | None = None) -> tuple[tvm.IRModule, ModelSpec]:
@@ -65,7 +61,7 @@ def read(path: str | Path) -> ExportedProgram:
         raise ModelError(f"{path}: not a program saved by torch.export.save, or truncated")
     try:
         return torch.export.load(path)
-    except UNREADABLE as error:
+    except Exception as error:  # of a damaged file anything may be missing, wherever it is looked for
         raise ModelError(f"{path}: not a program saved by torch.export.save: {type(error).__name__}") from error
 
 
