@@ -19,8 +19,8 @@ from types import FrameType
 
 from tvmpose.errors import ModelError, SetupError, TvmposeError
 
-READING_SECONDS = 45.0
-SECONDS_PER_MEGABYTE = 1.0
+READING_SECONDS = 45.0  # of computing, as a machine may stand still for a while
+SECONDS_PER_MEGABYTE = 10.0  # of the file: small ones may have thousands of operators
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
 _is_child = False
 
@@ -51,8 +51,8 @@ def in_child(work: Callable[[], int], what: str) -> int:
     number = os.WTERMSIG(status)
     if number == signal.SIGKILL:
         raise SetupError(f"{what}: killed while it was worked on, as Linux does where memory runs out")
-    if number == signal.SIGALRM:
-        raise ModelError(f"{what}: not read within {_reading_seconds(what):.0f} s: damaged, or not for us")
+    if number == signal.SIGPROF:
+        raise ModelError(f"{what}: not read within {_reading_seconds(what):.0f} s of computing: damaged, or not for us")
     raise ModelError(f"{what}: what reads it crashed ({signal.Signals(number).name}): damaged, or not for us")
 
 
@@ -66,7 +66,7 @@ def reading(path: Path) -> Iterator[None]:
     if not _is_child:
         yield
         return
-    signal.setitimer(signal.ITIMER_REAL, _reading_seconds(path))
+    signal.setitimer(signal.ITIMER_PROF, _reading_seconds(path))
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as said:
@@ -83,7 +83,7 @@ def reading(path: Path) -> Iterator[None]:
             os.close(stderr)
             said.seek(0)
             os.write(2, said.read())
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _drop_locals(error: BaseException | None) -> None:
@@ -109,7 +109,7 @@ def _work(work: Callable[[], int], scratch: str, parent: int) -> None:
         if os.getppid() != parent:
             os._exit(1)
         signal.signal(signal.SIGINT, _interrupt_once)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
         os.environ["TMPDIR"] = tempfile.tempdir = scratch
         code = work()
         sys.stdout.flush()
