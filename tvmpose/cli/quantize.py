@@ -35,9 +35,9 @@ def add_calibration(parser: argparse.ArgumentParser, required: bool) -> None:
     )
     parser.add_argument(
         "--budget",
-        metavar="PX",
-        help="pixels of the input that half of the keypoints may move; layers that cost most stay float until that "
-        "holds; none: all become integer (default: 1.0 with a card)",
+        metavar="BUDGET",
+        help="pixels of the input that half of the keypoints may move, or, as 1.0ap, points of average precision; "
+        "layers that cost most stay float until that holds; none: all become integer (default: 1.0 with a card)",
     )
 
 
