@@ -80,7 +80,7 @@ def from_program(program: ExportedProgram, *, outputs: Sequence[str] | None = No
             program = select_outputs(program, outputs)
         inputs, names = program.graph_signature.user_inputs, outputs or program.graph_signature.user_outputs
         # The importer needs the decomposed program: without it, batch norm comes out wrong.
-        program = program.run_decompositions()
+        program = _decomposed(program)
         converters = CONVERTERS | quantized_converters(program)
         refuse_unsupported(program, converters.keys())
         try:
@@ -88,6 +88,13 @@ def from_program(program: ExportedProgram, *, outputs: Sequence[str] | None = No
         except REFUSED as error:
             raise ModelError(f"the program cannot be imported: {first_line(error)}") from error
     return with_spec(module, "torch", inputs, names)
+
+
+def _decomposed(program: ExportedProgram) -> ExportedProgram:
+    try:
+        return program.run_decompositions()
+    except Exception as error:  # a damaged file's arguments that do not fit together, found by whichever operator
+        raise ModelError(f"the program does not fit together: {first_line(error)}") from error
 
 
 def tensor_names(program: ExportedProgram) -> list[str]:
