@@ -1,11 +1,13 @@
 """Bundles of two kinds: fake_bundle.c behind a real manifest, and real ones, compiled once a session."""
 
+import fcntl
 import os
+import pickle
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -141,10 +143,27 @@ Compile = Callable[..., Compiled]
 
 
 @pytest.fixture(scope="session")
-def compiled(data: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Compile:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run, the same in all of its processes."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+def once(folder: Path, make: Callable[[Path], Compiled]) -> Compiled:
+    """What ``make(folder)`` returns, in whichever process comes first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = folder / "made.pickle"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            made.write_bytes(pickle.dumps(make(folder)))
+    return pickle.loads(made.read_bytes())
+
+
+@pytest.fixture(scope="session")
+def compiled(data: Path, photos: Path, shared: Path) -> Compile:
     """``compiled(file of data/models or card name, card=None, ...)`` as resolve takes them, verified, once each."""
 
-    @cache
     def compile_once(
         model: str,
         card: str | None = None,
@@ -153,20 +172,25 @@ def compiled(data: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory)
         outputs: str | None = None,
         keypoints: str | None = None,
     ) -> Compiled:
-        folder, file = tmp_path_factory.mktemp("compiled"), data / "models" / model
-        options = resolve(
-            str(file) if file.is_file() else model,
-            card=card,
-            target=load_target(target),
-            output=folder / "bundle",
-            samples=photos,
-            dump=folder,
-            guard_bytes=guard_bytes,
-            static=True,
-            outputs=outputs,
-            keypoints=keypoints,
-        )
-        return Compiled(folder / "bundle", folder / "build", options.card, compile_model(options))
+        file = data / "models" / model
+
+        def make(folder: Path) -> Compiled:
+            options = resolve(
+                str(file) if file.is_file() else model,
+                card=card,
+                target=load_target(target),
+                output=folder / "bundle",
+                samples=photos,
+                dump=folder,
+                guard_bytes=guard_bytes,
+                static=True,
+                outputs=outputs,
+                keypoints=keypoints,
+            )
+            return Compiled(folder / "bundle", folder / "build", options.card, compile_model(options))
+
+        asked = (model, card, target, guard_bytes, outputs, keypoints)
+        return once(shared / "compiled" / re.sub(r"\W+", "-", "-".join(map(str, asked))), make)
 
     return compile_once
 

@@ -73,14 +73,21 @@ def run_emulated(
     return outputs
 
 
-def run_pipelined(
-    module: tvm.IRModule, target: Target, *inputs: np.ndarray, rounding: Rounding = Rounding.XNNPACK
-) -> list[np.ndarray]:
+def pipelined(
+    module: tvm.IRModule, target: Target, rounding: Rounding = Rounding.XNNPACK
+) -> Callable[..., list[np.ndarray]]:
     """main() through our passes and schedules, then in TVM's virtual machine: sooner there than a library."""
     llvm = target.llvm()
     compiled = tvm.compile(run_pipeline(module, llvm, rounding=rounding), llvm)
-    machine = relax.VirtualMachine(compiled, tvm.cpu())
-    return [result.numpy() for result in machine["main"](*map(tvm.runtime.tensor, inputs))]
+    main = relax.VirtualMachine(compiled, tvm.cpu())["main"]
+    return lambda *inputs: [result.numpy() for result in main(*map(tvm.runtime.tensor, inputs))]
+
+
+def run_pipelined(
+    module: tvm.IRModule, target: Target, *inputs: np.ndarray, rounding: Rounding = Rounding.XNNPACK
+) -> list[np.ndarray]:
+    """The same, called once."""
+    return pipelined(module, target, rounding)(*inputs)
 
 
 def network(

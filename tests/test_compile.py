@@ -77,8 +77,8 @@ def picture_input(source: Source, photo: Path) -> np.ndarray:
     ("model", "card"),
     [
         ("movenet-lightning.onnx", "movenet-lightning"),
-        ("edvardhua_cpm_192.tflite", "edvardhua-cpm"),
-        ("mobilenetv2-deconv", None),
+        pytest.param("edvardhua_cpm_192.tflite", "edvardhua-cpm", marks=pytest.mark.slow),
+        pytest.param("mobilenetv2-deconv", None, marks=pytest.mark.slow),
         pytest.param("movenet-thunder.onnx", "movenet-thunder", marks=pytest.mark.slow),
     ],
 )
@@ -158,13 +158,14 @@ def multiply_adds(report: Report) -> int:
     return sum(step.multiply_adds for step in report.manifest.steps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "card", "outputs", "keypoints", "shapes"),
     [
         ("pose_landmark_lite.tflite", "blazepose-lite", "head", "nose,11-16", [(1, 7 * 5), (1, 1)]),
         ("edvardhua_cpm_192.tflite", "edvardhua-cpm", None, "0-3", [(1, 96, 96, 4)]),
-        pytest.param("movenet-lightning.onnx", "movenet-lightning", "0", "5,9", [(1, 1, 2, 3)], marks=pytest.mark.slow),
-        pytest.param("mobilenetv2-deconv", None, None, "9,10", [(1, 2, 64, 48)], marks=pytest.mark.slow),
+        ("movenet-lightning.onnx", "movenet-lightning", "0", "5,9", [(1, 1, 2, 3)]),
+        ("mobilenetv2-deconv", None, None, "9,10", [(1, 2, 64, 48)]),
     ],
 )
 def test_compile__part_of_a_real_model__the_whole_one_s_keypoints_for_less(
@@ -190,6 +191,7 @@ def test_compile__part_of_a_real_model__the_whole_one_s_keypoints_for_less(
         assert multiply_adds(part.report) < multiply_adds(whole.report)
 
 
+@pytest.mark.slow
 def test_compile__outputs_of_the_head__the_branches_of_the_others_are_gone(compiled: Compile, blazepose_lite: Compiled):
     """BlazePose's mask and heatmaps are over a fifth of its work."""
     part = compiled("pose_landmark_lite.tflite", "blazepose-lite", outputs="head", keypoints="nose,11-16")

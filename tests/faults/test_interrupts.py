@@ -16,6 +16,7 @@ from tvmpose.cli.main import main
 # Stops at the moment that is asked for until a signal comes: MODULE.FUNCTION says so and sleeps before it works.
 STOP = """\
 import importlib, sys, time
+sys.modules["torch"] = None  # which TVM imports where it is installed: most of what starting takes
 module = importlib.import_module(sys.argv[1])
 work = getattr(module, sys.argv[2])
 def stop(*args, **kwargs):
@@ -24,7 +25,8 @@ def stop(*args, **kwargs):
     return work(*args, **kwargs)
 setattr(module, sys.argv[2], stop)
 from tvmpose.cli.main import main
-sys.exit(main(sys.argv[3:]))
+sys.argv[1:] = sys.argv[3:]
+sys.exit(main())
 """
 # The work a compilation is in: importing, a pass, which TVM's C++ calls, code generation, linking, writing.
 MOMENTS = [

@@ -179,7 +179,7 @@ def test_load__truncated_file__is_refused(tmp_path):
 
 
 @needs_data
-@pytest.mark.parametrize("name", ["movenet-lightning", "movenet-thunder"])
+@pytest.mark.parametrize("name", ["movenet-lightning", pytest.param("movenet-thunder", marks=pytest.mark.slow)])
 def test_to_nhwc__movenet__has_no_transpose_left(name):
     module, _ = load(MODELS / f"{name}.onnx")
     assert "permute_dims" in module.script()
@@ -187,6 +187,7 @@ def test_to_nhwc__movenet__has_no_transpose_left(name):
 
 
 @needs_data
+@pytest.mark.slow
 def test_to_nhwc__movenet_lightning__agrees_with_onnxruntime():
     path = MODELS / "movenet-lightning.onnx"
     module, spec = load(path)

@@ -86,3 +86,11 @@ def test_source__net_without_input_size__asks_for_a_card(tmp_path):
     path.write_text(NET)
     with pytest.raises(InputError, match="--card"):
         Source(path).load()
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".tflite"])
+def test_judge__file_that_its_runtime_refuses__one_line(tmp_path: Path, suffix: str):
+    (tmp_path / f"net{suffix}").write_bytes(b"no model at all")
+    with pytest.raises(ModelError, match=rf"net{suffix}: .* refuses it: ") as caught:
+        Source(tmp_path / f"net{suffix}").judge()
+    assert "\n" not in str(caught.value)

@@ -126,6 +126,7 @@ def cases(dtype: str) -> dict[str, list[Case]]:
         "FULLY_CONNECTED": [
             to(x(3, 20), *biased(dtype, 7, 20, axis=0), options=schema.FullyConnectedOptionsT(), scale=0.3),
             to(x(9, 2, 2, 5), *biased(dtype, 6, 20, axis=0), options=schema.FullyConnectedOptionsT(RELU), scale=0.2),
+            to(x(60, 40), *biased(dtype, 48, 40, axis=0), options=schema.FullyConnectedOptionsT(), scale=0.02),
         ],
         "GATHER": [same(x(6, 5), ints(4, 0, 4), options=schema.GatherOptionsT(0))],
         "GATHER_ND": [same(x(6, 5, 9), ints(4, 0, 2, 2).reshape(2, 2), options=schema.GatherNdOptionsT())],

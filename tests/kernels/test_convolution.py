@@ -86,7 +86,7 @@ def assert_close(found: np.ndarray, compute: Callable[..., np.ndarray], data: np
     assert np.all(np.abs(found - expected) <= 1e-5 * magnitude + 1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(problem=problems(), target=st.sampled_from(TARGETS))
 def test_conv2d__any_shape__agrees_with_float64(problem: Problem, target: Target):
     assert_conv2d_agrees(problem, target)
@@ -115,7 +115,7 @@ def test_conv2d__shape_with_loops_of_its_own__agrees_with_float64(target: Target
     assert_conv2d_agrees(SHAPES[name], target)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(problem=problems(), target=st.sampled_from(TARGETS))
 def test_depthwise_conv2d__any_shape__agrees_with_float64(problem: Problem, target: Target):
     data, weight = problem.arrays(*problem.kernel, problem.inputs, 1)
@@ -143,7 +143,7 @@ def transposed_problems(draw: st.DrawFn) -> tuple[Problem, Pair]:
     return Problem(size, draw(channels), draw(channels), kernel, strides, (*before, *after)), (extra[0], extra[1])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(case=transposed_problems(), target=st.sampled_from(TARGETS))
 def test_conv2d_transpose__any_shape__agrees_with_float64(case: tuple[Problem, Pair], target: Target):
     problem, extra = case

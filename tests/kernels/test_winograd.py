@@ -52,7 +52,7 @@ def problems(draw: st.DrawFn) -> Problem:
     return Problem((size[0], size[1]), draw(CHANNELS), draw(CHANNELS), (3, 3), padding=padding)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(problem=problems(), target=st.sampled_from(TARGETS))
 def test_conv2d__3x3_of_many_channels__agrees_with_float64(problem: Problem, target: Target):
     data, weight = problem.arrays(3, 3, problem.inputs, problem.outputs)
@@ -62,7 +62,7 @@ def test_conv2d__3x3_of_many_channels__agrees_with_float64(problem: Problem, tar
     assert_close(found, lambda d, w: reference(problem, d, w, "yxi,io->yxo"), data, weight)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     size=st.tuples(st.sampled_from([2, 4, 8, 14]), st.sampled_from([2, 6, 10])),
     channels=st.tuples(CHANNELS, CHANNELS),

@@ -132,6 +132,7 @@ def test_to_nhwc__every_kind_of_convolution__is_nhwc_with_constant_kernels():
     assert tuple(map(int, convolutions[1].args[1].ty.shape)) == (3, 3, 1, 8)
 
 
+@pytest.mark.slow
 def test_to_nhwc__mobilenetv2_deconv__keeps_a_transpose_at_each_end_and_agrees_with_torch():
     net = load_net(Path(__file__).parents[2] / "models" / "mobilenetv2-deconv" / "net.py")
     picture = torch.from_numpy(np.random.default_rng(4).standard_normal((1, 3, 256, 192), dtype="float32"))

@@ -2,11 +2,13 @@
 
 import hashlib
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.native import run_pipelined
+from tests.native import pipelined
 from tests.quantize.nets import SHAPE, pictures, residual_net
 from tvmpose.errors import InputError
 from tvmpose.kernels.isa import vector_isa
@@ -15,6 +17,7 @@ from tvmpose.modelspec import ModelSpec, TensorSpec
 from tvmpose.passes.lower_integer import lower_integer
 from tvmpose.passes.verify_integer import refusals_of
 from tvmpose.quantize import quantizer
+from tvmpose.quantize.choices import Choices
 from tvmpose.quantize.insert import quantized_module
 from tvmpose.quantize.pictures import Sample
 from tvmpose.quantize.quantizer import quantize
@@ -25,11 +28,16 @@ SPEC = ModelSpec("onnx", (TensorSpec("x", SHAPE, "float32"),), (TensorSpec("y", 
 SHA = hashlib.sha256(b"net").hexdigest()
 
 
-@pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
-    inputs = pictures()
-    monkeypatch.setattr(quantizer, "read_calibration", lambda *_: [Sample(x, None) for x in inputs])
-    return inputs
+SEEN = pictures()
+
+
+@cache
+def chosen(recipe: str = "balanced", uneven: float = 1.0) -> Choices:
+    """For residual_net(uneven), of pictures in memory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quantizer, "read_calibration", lambda *_: [Sample(x, None) for x in SEEN])
+        calibration = Calibration(Path("in memory"), recipe=recipe)
+        return quantize(residual_net(uneven=uneven), SPEC, None, SHA, calibration).choices
 
 
 def signal_to_noise(found: np.ndarray, expected: np.ndarray) -> float:
@@ -38,39 +46,38 @@ def signal_to_noise(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def outputs(module, inputs: list[np.ndarray], rounding: Rounding = Rounding.ORT) -> np.ndarray:
-    return np.stack([run_pipelined(module, host_target(), x, rounding=rounding)[0] for x in inputs])
+    run = pipelined(module, host_target(), rounding)
+    return np.stack([run(x)[0] for x in inputs])
 
 
 @pytest.mark.parametrize(("recipe", "at_least"), [("balanced", 33), ("minmax", 24), ("mse", 30), ("percentile", 30)])
-def test_quantized_module__uneven_channels__close_to_float(seen: list[np.ndarray], tmp_path, recipe, at_least):
+def test_quantized_module__uneven_channels__close_to_float(recipe: str, at_least: float):
     module = residual_net(uneven=30.0)
-    choices = quantize(module, SPEC, None, SHA, Calibration(tmp_path, recipe=recipe)).choices
+    choices = chosen(recipe, 30.0)
     fresh = pictures(3, seed=9)
     found, expected = outputs(quantized_module(module, choices), fresh), outputs(module, fresh)
     assert signal_to_noise(found, expected) > at_least
 
 
-def test_quantized_module__whole_network__nothing_but_the_input_is_quantized_from_floats(
-    seen: list[np.ndarray], tmp_path
-):
+def test_quantized_module__whole_network__nothing_but_the_input_is_quantized_from_floats():
     module = residual_net()
-    choices = quantize(module, SPEC, None, SHA, Calibration(tmp_path)).choices
+    choices = chosen()
     lowered = lower_integer(quantized_module(module, choices), vector_isa(host_target().llvm()), Rounding.ORT)
     assert [refusal.operator for refusal in refusals_of(lowered)] == ["input"]
 
 
-def test_quantized_module__choices_of_another_network__input_error(seen: list[np.ndarray], tmp_path):
+def test_quantized_module__choices_of_another_network__input_error():
     module = residual_net()
-    choices = quantize(module, SPEC, None, SHA, Calibration(tmp_path)).choices
+    choices = chosen()
     strange = replace(choices, float_layers=("elsewhere",))
     with pytest.raises(InputError, match=r"no tensor 'elsewhere'.*quantize again"):
         quantized_module(module, strange)
 
 
-def test_quantized_module__all_layers_float__is_the_float_network(seen: list[np.ndarray], tmp_path):
+def test_quantized_module__all_layers_float__is_the_float_network():
     module = residual_net()
-    choices = quantize(module, SPEC, None, SHA, Calibration(tmp_path)).choices
+    choices = chosen()
     layers = tuple(name for name in choices.corrections)
     plain = replace(choices, bytes={}, wide={}, float_layers=layers, corrections={})
-    found, expected = outputs(quantized_module(module, plain), seen[:1]), outputs(module, seen[:1])
+    found, expected = outputs(quantized_module(module, plain), SEEN[:1]), outputs(module, SEEN[:1])
     assert signal_to_noise(found, expected) > 55  # float16 weights

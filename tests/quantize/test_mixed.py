@@ -6,6 +6,7 @@ import pytest
 from tests.quantize.nets import residual_net
 from tvmpose.quantize.mixed import Distances, float_layers, integer_share, ranked
 from tvmpose.quantize.network import prepare, read_network
+from tvmpose.quantize.request import Budget
 
 NETWORK = read_network(prepare(residual_net()))
 NAMES = [layer.name for layer in NETWORK.layers]
@@ -17,25 +18,26 @@ class FixedJudgement:
     class simulation:
         network = NETWORK
 
-    def __init__(self, costs: list[float]) -> None:
-        self.by_name = dict(zip(NAMES, costs, strict=True))
+    def __init__(self, costs: list[float], in_ap: bool = False) -> None:
+        self.by_name, self.in_ap = dict(zip(NAMES, costs, strict=True)), in_ap
 
     def without(self, kept) -> Distances:
         moved = sum(cost for name, cost in self.by_name.items() if name not in kept)
-        return Distances(moved, moved, moved)
+        return Distances(0.0, 0.0, moved, lost_ap=moved) if self.in_ap else Distances(moved, moved, moved)
 
     def costs(self) -> dict[str, float]:
         return self.by_name
 
 
 @pytest.mark.parametrize("costs", [[0.1] * 5, [5, 0.1, 0.1, 0.1, 0.1], [1, 2, 3, 4, 5], [0.4, 0.5, 0.6, 0, 0]])
-@pytest.mark.parametrize("budget", [0.05, 1.0, 100.0])
-def test_float_layers__any_costs__hold_the_budget_and_none_is_kept_in_vain(costs: list[float], budget: float):
-    judgement = FixedJudgement(costs)
+@pytest.mark.parametrize("limit", [0.05, 1.0, 100.0])
+@pytest.mark.parametrize("unit", ["px", "ap"])
+def test_float_layers__any_costs__hold_the_budget_and_none_is_kept_in_vain(costs: list[float], limit: float, unit):
+    judgement, budget = FixedJudgement(costs, in_ap=unit == "ap"), Budget(limit, unit)
     kept, distances = float_layers(judgement, budget)
-    assert distances.median <= budget
+    assert budget.holds(distances) and distances.mean <= limit
     for name in kept:
-        assert judgement.without([other for other in kept if other != name]).median > budget
+        assert judgement.without([other for other in kept if other != name]).mean > limit
 
 
 def test_ranked__dear_layers__come_last_however_much_they_cost():

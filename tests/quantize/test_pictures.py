@@ -28,7 +28,7 @@ def test_people__crowds_and_people_without_joints__are_left_out(tmp_path: Path):
         {"bbox": [1, 2, 30, 40], "iscrowd": 1, "num_keypoints": 5},
         {"bbox": [1, 2, 3, 5], "iscrowd": 0, "num_keypoints": 0},
     )
-    assert people(path) == {"blobs.png": [[1.0, 2.0, 3.0, 4.0]]}
+    assert people(path) == {"blobs.png": [{"image_id": 7, "bbox": [1, 2, 3, 4], "iscrowd": 0, "num_keypoints": 5}]}
 
 
 def test_read_calibration__boxes__a_sample_each_and_each_another(tiny: Tiny, tmp_path: Path):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.native import run_pipelined
+from tests.native import pipelined
 from tests.quantize.nets import pictures, residual_net
 from tvmpose.kernels.requantize import Rounding
 from tvmpose.quantize.choices import Choices
@@ -21,7 +21,7 @@ def test_simulation__off_and_on__the_float_network_and_the_integer_one():
     observations = observe(network, seen)
     in_bytes = byte_tensors(network, observations, steps.ranges)
     corrected = corrections(network, in_bytes, observations, steps)
-    last = network.layers[-1].name
+    last, plainly = network.layers[-1].name, pipelined(rebuild(network), host_target())
     with simulation(network, in_bytes, corrected, steps.least_error_weights) as simulated:
         for float_layers in ([], [last]):
             choices = Choices(
@@ -33,12 +33,12 @@ def test_simulation__off_and_on__the_float_network_and_the_integer_one():
                 corrections=corrected,
                 least_error_weights=steps.least_error_weights,
             )
-            module = insert(network, choices)
+            integer = pipelined(insert(network, choices), host_target(), Rounding.ORT)
             for x in seen[:2]:
-                (expected,) = run_pipelined(module, host_target(), x, rounding=Rounding.ORT)
+                (expected,) = integer(x)
                 (found,) = simulated.run_without(x, float_layers)
                 (plain,) = simulated.run(x, [], [])
-                (judged,) = run_pipelined(rebuild(network), host_target(), x)
+                (judged,) = plainly(x)
                 np.testing.assert_allclose(plain, judged, atol=1e-5)
                 noise = np.abs(expected - plain).max()
                 assert np.abs(found - expected).max() < 0.3 * noise

@@ -30,6 +30,12 @@ def own_c(compiled: Compiled, folder: Path | None = None) -> list[str]:
     return [str(folder / f"{compiled.name}.c"), *(str(compiled.build / name) for name in ("kernels.o", "weights.o"))]
 
 
+def compiled_tiny(tiny: Tiny, folder: Path, target: str) -> Compiled:
+    settings = {"card": str(tiny.card), "target": load_target(target), "samples": tiny.samples, "static": True}
+    options = resolve(str(tiny.model), output=folder / "bundle", dump=folder, **settings)
+    return Compiled(folder / "bundle", folder / "build", options.card, compile_model(options))
+
+
 @pytest.fixture
 def ppms(photos: Path, tmp_path: Path) -> list[Path]:
     """The clear photos as PPM."""
@@ -171,9 +177,7 @@ valgrind = pytest.mark.skipif(not shutil.which("valgrind"), reason="valgrind is 
 
 @valgrind
 def test_api__small_bundle_without_avx512_under_valgrind__no_report(build: Builder, tiny: Tiny, tmp_path: Path):
-    settings = {"card": str(tiny.card), "target": load_target("x86-64-v3"), "samples": tiny.samples}
-    options = resolve(str(tiny.model), output=tmp_path / "bundle", dump=tmp_path, **settings)
-    bundle = Compiled(tmp_path / "bundle", tmp_path / "build", options.card, compile_model(options))
+    bundle = compiled_tiny(tiny, tmp_path, "x86-64-v3")
     program = build("test_api.c", *own_c(bundle), "-DPOSE_API=tiny_tvmpose")
     assert run(*VALGRIND, "--errors-for-leak-kinds=all", program) == "ok\n"
 
@@ -225,10 +229,10 @@ def test_guards__plan_with_two_tensors_over_each_other__are_caught(
 # In one process with others
 
 
-def test_archives__two_real_bundles_in_one_program__both_run_right(
-    build: Builder, blazepose_lite: Compiled, compiled: Compile, ppms: list[Path], tmp_path: Path
+def test_archives__two_bundles_in_one_program__both_run_right(
+    build: Builder, blazepose_lite: Compiled, tiny: Tiny, ppms: list[Path], tmp_path: Path
 ):
-    bundles = (blazepose_lite, compiled("edvardhua_cpm_192.tflite", "edvardhua-cpm"))
+    bundles = (blazepose_lite, compiled_tiny(tiny, tmp_path, "host"))
     objects = [
         str(build(EXAMPLE, "-c", f"-DPOSE={bundle.name}_tvmpose", f"-Dmain=main_{i}"))
         for i, bundle in enumerate(bundles)

@@ -78,7 +78,7 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         metavar="N",
         help="check that no kernel writes outside its tensors (slow)",
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, reads=lambda args: args.model)
 
 
 def _guard_bytes(text: str) -> int:

@@ -1,7 +1,8 @@
 """The ``tvmpose`` command: one verb per file of this folder.
 
 Each verb's module has ``add(subparsers)``, which registers its parser and sets ``run``, a function from the parsed
-arguments to an exit code. It imports what is heavy inside ``run``, so that --help needs neither TVM nor NumPy.
+arguments to an exit code, and, where the verb reads a model, ``reads``, one to that model's name. It imports what is
+heavy inside ``run``, so that --help needs neither TVM nor NumPy.
 Exit codes are those of tvmpose.errors.
 """
 
@@ -10,7 +11,7 @@ import errno
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tvmpose import __version__
 from tvmpose.errors import SetupError, TvmposeError
@@ -38,10 +39,22 @@ _SIGPIPE_CODE, _INTERRUPT_CODE = 141, 130  # as a shell reports a program that d
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line (default: sys.argv) and return its exit code. Raises SystemExit for --help and misuse."""
+    """Run one command line and return its exit code. Raises SystemExit for --help and misuse.
+
+    Without argv it is the shell's, and a verb that reads a model does so in a process of its own.
+    """
     args = _parser().parse_args(argv)
+    if argv is not None or "reads" not in args:
+        return _answered(lambda: int(args.run(args)))
+    from tvmpose.child import in_child
+
+    return _answered(lambda: in_child(lambda: _answered(lambda: int(args.run(args))), args.reads(args)))
+
+
+def _answered(run: Callable[[], int]) -> int:
+    """What ``run`` returns; in place of an expected failure one line, and its code."""
     try:
-        code = int(args.run(args))
+        code = run()
         sys.stdout.flush()  # here, so that a closed pipe is met below and not at exit
         return code
     except TvmposeError as error:

@@ -19,7 +19,7 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument("--card", metavar="CARD", help="model card of a FILE: a name, or a .toml file")
     add_calibration(parser, required=True)
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: the model's name + .quant.json")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, reads=lambda args: args.model)
 
 
 def add_calibration(parser: argparse.ArgumentParser, required: bool) -> None:
@@ -35,9 +35,9 @@ def add_calibration(parser: argparse.ArgumentParser, required: bool) -> None:
     )
     parser.add_argument(
         "--budget",
-        metavar="PX",
-        help="pixels of the input that half of the keypoints may move; layers that cost most stay float until that "
-        "holds; none: all become integer (default: 1.0 with a card)",
+        metavar="BUDGET",
+        help="pixels of the input that half of the keypoints may move, or, as 1.0ap, points of average precision; "
+        "layers that cost most stay float until that holds; none: all become integer (default: 1.0 with a card)",
     )
 
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Literal
 
 from tvm.tirx import PrimFunc
 
-from tvmpose.cards.card import Card
+from tvmpose.cards.card import Card, Crop, Input
 from tvmpose.cards.heads import DetectionHead, Head, PartsHead
 from tvmpose.codegen.c_source import PixelSteps
 from tvmpose.codegen.plan import Call, Plan, Tensor
 from tvmpose.errors import ModelError
 from tvmpose.kernels.decoders import kernel_of
 from tvmpose.kernels.warp import warp_kernel
-from tvmpose.modelspec import ModelSpec
+from tvmpose.modelspec import ModelSpec, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,20 +50,9 @@ def add_pixel_steps(plan: Plan, spec: ModelSpec, card: Card) -> "tuple[PixelStep
         half_pixel_centers=half,
         **people,
     )
-    return steps, _kernels(spec, card)
-
-
-@lru_cache(maxsize=4)  # they take as long as all passes together, and no target decides anything of them
-def _kernels(spec: ModelSpec, card: Card) -> "Mapping[str, PrimFunc]":
-    decode = kernel_of(
-        card.head,
-        name="decode",
-        shapes=[spec.outputs[index].shape for index in card.head.tensors],
-        num_keypoints=len(card.keypoints.keypoints),
-        input_size=(card.input.width, card.input.height),
-        half_pixel_centers=card.crop.pixel_centers == "half",
-    )
-    return {"warp_packed": _warp("packed", spec, card), "warp_nv12": _warp("nv12", spec, card), "decode": decode}
+    picture, outputs = spec.inputs[0], tuple(output.shape for output in spec.outputs)
+    kernels = {name: _warp(name, picture, card.input, card.crop) for name in ("warp_packed", "warp_nv12")}
+    return steps, {**kernels, "decode": _decode(outputs, count, card.input, card.crop, card.head)}
 
 
 def check_card(spec: ModelSpec, card: Card) -> None:
@@ -85,7 +74,8 @@ def check_card(spec: ModelSpec, card: Card) -> None:
             )
     shape, count = spec.outputs[head.tensor].shape, len(card.keypoints.keypoints)
     if not isinstance(head, Head):
-        _kernels(spec, card)  # raises where shapes do not fit
+        outputs = tuple(output.shape for output in spec.outputs)
+        _decode(outputs, count, card.input, card.crop, head)  # raises where shapes do not fit
         return
     if head.kind == "heatmap" and count not in (shape[1], shape[-1]):
         raise ModelError(f"card {card.name} expects {count} heatmaps, output {head.tensor} has shape {shape}")
@@ -110,18 +100,33 @@ def _spatial(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[1:3] if layout_of(shape) == "NHWC" else shape[2:4]
 
 
-def _warp(pixel_format: Literal["packed", "nv12"], spec: ModelSpec, card: Card) -> PrimFunc:
+@lru_cache(maxsize=8)  # parsing takes as long as all passes together, and no target decides anything of it
+def _warp(name: str, picture: TensorSpec, preparation: Input, crop: Crop) -> PrimFunc:
     return warp_kernel(
-        pixel_format,
-        name=f"warp_{pixel_format}",
-        input_shape=spec.inputs[0].shape,
-        input_dtype=spec.inputs[0].dtype,
-        layout=layout_of(spec.inputs[0].shape) or "NHWC",
-        colour=card.input.colour,
-        mean=card.input.mean,
-        std=card.input.std,
-        border=card.crop.border,
-        downscale=card.crop.downscale,
+        "nv12" if name == "warp_nv12" else "packed",
+        name=name,
+        input_shape=picture.shape,
+        input_dtype=picture.dtype,
+        layout=layout_of(picture.shape) or "NHWC",
+        colour=preparation.colour,
+        mean=preparation.mean,
+        std=preparation.std,
+        border=crop.border,
+        downscale=crop.downscale,
+    )
+
+
+@lru_cache(maxsize=4)
+def _decode(
+    outputs: tuple[tuple[int, ...], ...], num_keypoints: int, preparation: Input, crop: Crop, head: Head
+) -> PrimFunc:
+    return kernel_of(
+        head,
+        name="decode",
+        shapes=[outputs[index] for index in head.tensors],
+        num_keypoints=num_keypoints,
+        input_size=(preparation.width, preparation.height),
+        half_pixel_centers=crop.pixel_centers == "half",
     )
 
 

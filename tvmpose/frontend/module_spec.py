@@ -1,6 +1,7 @@
 """What every frontend does last: make ``main`` return a tuple, and write down what goes in and out."""
 
 from collections.abc import Sequence
+from math import prod
 
 import tvm
 from tvm import relax
@@ -9,6 +10,7 @@ from tvmpose.errors import ModelError
 from tvmpose.frontend.quantized_constants import settle_constants
 from tvmpose.modelspec import ModelSpec, TensorSpec
 
+LARGEST = 2**31 - 1  # elements of a tensor, which kernels count in int32
 # What TVM's importers raise for attributes, arguments and shapes that they cannot handle.
 REFUSED = (
     NotImplementedError,
@@ -28,16 +30,29 @@ def with_spec(
     """The module in the form that ModelSpec promises, and its ModelSpec.
 
     ``inputs`` and ``outputs`` are the source's own tensor names, in order.
-    Raises ModelError for a tensor without a static shape.
+    Raises ModelError for a tensor without a static shape, or one that no memory holds.
     """
     module = settle_constants(relax.transform.Normalize()(returning_tuple(module)))
     main = module["main"]
+    for block in main.body.blocks:
+        for binding in block.bindings:
+            _refuse_impossible(binding.var)
     spec = ModelSpec(
         source_format,
         tuple(tensor_spec(name, parameter.ty) for name, parameter in zip(inputs, main.params, strict=True)),
         tuple(tensor_spec(name, field) for name, field in zip(outputs, main.ret_ty.fields, strict=True)),
     )
     return module, spec
+
+
+def _refuse_impossible(variable: relax.Var) -> None:
+    """A shape that importers compute from attributes which do not fit together."""
+    shape = variable.ty.shape if isinstance(variable.ty, relax.TensorType) else None
+    if shape is None or not all(isinstance(extent, tvm.tirx.IntImm) for extent in shape.values):
+        return
+    extents = [int(extent) for extent in shape.values]
+    if min(extents, default=0) < 0 or prod(extents) > LARGEST:
+        raise ModelError(f"tensor {variable.name} would have the shape {extents}")
 
 
 def tensor_spec(name: str, type_: relax.TensorType) -> TensorSpec:

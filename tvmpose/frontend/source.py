@@ -6,7 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvmpose.errors import InputError, ModelError
+from tvmpose.child import reading
+from tvmpose.errors import InputError, ModelError, TvmposeError
 from tvmpose.extras import require
 from tvmpose.modelspec import ModelSpec
 
@@ -40,6 +41,10 @@ class Source:
 
     def load(self, outputs: Sequence[str] | None = None) -> "tuple[IRModule, ModelSpec]":
         """The graph, returning the named tensors in place of its own outputs where they are given."""
+        with reading(self.path):
+            return self._load(outputs)
+
+    def _load(self, outputs: Sequence[str] | None) -> "tuple[IRModule, ModelSpec]":
         if self.format == "tflite":
             require("tflite", extra="compiler")
             from tvmpose.frontend import tflite
@@ -71,11 +76,22 @@ class Source:
         return tensor_names(program)
 
     def judge(self, threads: int = 1, rounding: str | None = None) -> "Judge":
-        """The source runtime with the model loaded, see open_judge. Raises SetupError where it is not installed."""
+        """The source runtime with the model loaded, see open_judge.
+
+        Raises SetupError where it is not installed, ModelError where it refuses the model.
+        """
         from tvmpose.baselines.judge import open_judge
 
-        source = self.program if self.format == "torch" else self.path
-        return open_judge(source, self.format, threads=threads, rounding=rounding)
+        with reading(self.path):
+            source = self.program if self.format == "torch" else self.path
+            try:
+                return open_judge(source, self.format, threads=threads, rounding=rounding)
+            except TvmposeError:
+                raise
+            except Exception as error:  # its runtime's own kinds
+                from tvmpose.frontend.module_spec import first_line
+
+                raise ModelError(f"{self.path}: its own runtime refuses it: {first_line(error)}") from error
 
     @cached_property
     def program(self) -> Any:

@@ -2,7 +2,6 @@
 
 import copy
 import importlib.util
-import pickle
 import warnings
 import zipfile
 from collections import defaultdict
@@ -23,9 +22,6 @@ from tvmpose.frontend.alternatives import listed
 from tvmpose.frontend.module_spec import REFUSED, first_line, with_spec
 from tvmpose.frontend.torch_quantized import Converter, quantized_converters
 from tvmpose.modelspec import ModelSpec
-
-# What torch.export.load raises for a file that it did not write.
-UNREADABLE = (RuntimeError, ValueError, KeyError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError)
 
 
 def load(path: str | Path, *, outputs: Sequence[str] | None = None) -> tuple[tvm.IRModule, ModelSpec]:
@@ -80,7 +76,7 @@ def read(path: str | Path) -> ExportedProgram:
         raise ModelError(f"{path}: not a program saved by torch.export.save, or truncated")
     try:
         return torch.export.load(path)
-    except UNREADABLE as error:
+    except Exception as error:  # of a damaged file anything may be missing, wherever it is looked for
         raise ModelError(f"{path}: not a program saved by torch.export.save: {type(error).__name__}") from error
 
 
@@ -99,7 +95,7 @@ def from_program(program: ExportedProgram, *, outputs: Sequence[str] | None = No
             program = select_outputs(program, outputs)
         inputs, names = program.graph_signature.user_inputs, outputs or program.graph_signature.user_outputs
         # The importer needs the decomposed program: without it, batch norm comes out wrong.
-        program = program.run_decompositions()
+        program = _decomposed(program)
         converters = CONVERTERS | quantized_converters(program)
         refuse_unsupported(program, converters.keys())
         try:
@@ -107,6 +103,13 @@ def from_program(program: ExportedProgram, *, outputs: Sequence[str] | None = No
         except REFUSED as error:
             raise ModelError(f"the program cannot be imported: {first_line(error)}") from error
     return with_spec(module, "torch", inputs, names)
+
+
+def _decomposed(program: ExportedProgram) -> ExportedProgram:
+    try:
+        return program.run_decompositions()
+    except Exception as error:  # a damaged file's arguments that do not fit together, found by whichever operator
+        raise ModelError(f"the program does not fit together: {first_line(error)}") from error
 
 
 def tensor_names(program: ExportedProgram) -> list[str]:

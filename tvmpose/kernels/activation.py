@@ -1,6 +1,6 @@
 """What a score still has to go through, inside decode kernels."""
 
-from tvm.script import tirx as T
+from tvmpose.kernels.script import T
 
 
 def activated(value, activation):

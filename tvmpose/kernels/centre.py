@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from tvm import tirx
-from tvm.script import tirx as T
 
 from tvmpose.cards.heads import CentreHead
 from tvmpose.errors import ModelError
 from tvmpose.kernels.activation import activated
 from tvmpose.kernels.keypoints import cell_to_pixel, write_keypoint, write_mean_score
+from tvmpose.kernels.script import T
 
 NEARNESS = 1.8  # cells that MoveNet adds to a distance before it divides by it
 

@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 
 from tvm import tirx
-from tvm.script import tirx as T
 
 from tvmpose.cards.heads import BOX_CENTRE, DetectionHead
 from tvmpose.errors import ModelError
 from tvmpose.kernels.activation import activated
+from tvmpose.kernels.script import T
 
 BOX = 4
 

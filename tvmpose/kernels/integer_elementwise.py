@@ -136,6 +136,25 @@ def product_formula(
     return formula
 
 
+def quotient_formula(
+    rounding: Rounding, first: Quantization, second: Quantization, target: Quantization, output: Output
+) -> Callable[[Expr, Expr], Expr]:
+    """In float32 for all: TensorFlow Lite's, alone, has a reciprocal in fixed point, whose largest quotients overflow.
+
+    Where it divides by zero, the largest integer of the quotient's sign, 0 of 0 / 0.
+    """
+
+    def formula(x: Expr, y: Expr) -> Expr:
+        a, b = as_rounded(dequantized(x, first)), as_rounded(dequantized(y, second))
+        zero = tirx.const(0, "float32")
+        least = tirx.const(float(np.finfo("float32").tiny), "float32")
+        number = a / tirx.Select(b == zero, least, b)
+        number = tirx.Select(a == zero, zero, number)
+        return rounding.nearest(rounding.units(number, target.scale), output, bounded=False)
+
+    return formula
+
+
 def rescale_formula(
     rounding: Rounding, data: Quantization, target: Quantization, output: Output
 ) -> Callable[[Expr], Expr]:

@@ -1,6 +1,6 @@
 """What decode kernels of a single person write: keypoints in image coordinates and the person's score."""
 
-from tvm.script import tirx as T
+from tvmpose.kernels.script import T
 
 
 @T.inline

@@ -4,13 +4,13 @@ import math
 from collections.abc import Sequence
 
 from tvm import tirx
-from tvm.script import tirx as T
 
 from tvmpose.cards.heads import PartsHead
 from tvmpose.errors import ModelError
 from tvmpose.kernels.activation import activated
 from tvmpose.kernels.centre import grid_layout
 from tvmpose.kernels.keypoints import write_keypoint
+from tvmpose.kernels.script import T
 
 REFINEMENTS = 2  # how often a joint is moved by the offset at the cell it lies in, as TensorFlow.js does
 

@@ -2,7 +2,7 @@
 
 import math
 
-from tvm.script import tirx as T
+from tvmpose.kernels.script import T
 
 LANES = 16  # interleaved parts that are searched at once
 

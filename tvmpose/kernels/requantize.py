@@ -118,7 +118,7 @@ class Requantize:
     """Sums times a scale of each channel. scale: float32, or float64 for the fixed-point arithmetic.
 
     rest: float32, added behind it: what a bias that the source has in float is more than a whole number of the sums'
-    units, in the output's.
+    units, in the output's. once: fixed-point products are rounded once, see fixed_point_product_once.
     """
 
     rounding: Rounding
@@ -126,6 +126,7 @@ class Requantize:
     output: Output
     saturating: bool = False  # whether the ISA narrows integers with saturation
     rest: np.ndarray | None = None
+    once: bool = False
 
     def bounded(self, largest: np.ndarray) -> bool:
         """Whether sums that reach `largest`, of each channel, stay below what can be rounded without a look."""
@@ -170,7 +171,8 @@ class Requantize:
                 if self.saturating and bounded and self.output.dtype in ("int8", "uint8"):
                     return _nearest_even_saturated(number, self.output)
                 return self.rounding.nearest(number, self.output, bounded)
-            return cut_to_range(fixed_point_product(total.astype("int32"), scales[0][c], scales[1][c]), self.output)
+            product = fixed_point_product_once if self.once else fixed_point_product
+            return cut_to_range(product(total.astype("int32"), scales[0][c], scales[1][c]), self.output)
 
         return te.compute(tuple(shape), value, name="requantize")
 
@@ -200,6 +202,16 @@ def fixed_point_product(value: Expr, multiplier: Expr, shift: Expr) -> Expr:
     # exact in float64, and `high` stands here once: where products are fused each use would be written out again
     power = (tirx.const(1, "int32") << right).astype("float64")
     return rounded_away(high.astype("float64") / power, "float64").astype("int32")
+
+
+def fixed_point_product_once(value: Expr, multiplier: Expr, shift: Expr) -> Expr:
+    """The same rounded once, half up: MultiplyByQuantizedMultiplier of ruy/apply_multiplier.cc.
+
+    Dense layers of int8 are matrix products of ruy's among TensorFlow Lite's reference kernels too.
+    """
+    right = tirx.const(31, "int64") - shift.astype("int64")
+    half = tirx.const(1, "int64") << (right - tirx.const(1, "int64"))
+    return ((value.astype("int64") * multiplier.astype("int64") + half) >> right).astype("int32")
 
 
 def cut_to_range(whole: Expr, output: Output) -> Expr:

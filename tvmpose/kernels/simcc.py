@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from functools import partial
 
 from tvm import tirx
-from tvm.script import tirx as T
 
 from tvmpose.cards.heads import SimccHead
 from tvmpose.errors import ModelError
 from tvmpose.kernels.activation import activated
 from tvmpose.kernels.keypoints import cell_to_pixel, write_keypoint, write_mean_score
 from tvmpose.kernels.peak import find_peak
+from tvmpose.kernels.script import T
 
 
 def simcc_kernel(

@@ -15,9 +15,9 @@ from functools import partial
 from typing import Any, Literal
 
 from tvm import tirx
-from tvm.script import tirx as T
 
 from tvmpose.errors import ModelError
+from tvmpose.kernels.script import T
 
 BLOCK = 16  # pixels: one AVX-512, two AVX2 or four NEON vectors of float32
 ROWS = 8  # of a task, what one thread does at a time

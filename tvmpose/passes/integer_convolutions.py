@@ -65,6 +65,8 @@ def biased_convolution(
         quantization.dtype,
         walk.isa.saturating,
     )
+    if quantization.dtype == "int8" and _is_dense_layer(walk, call):
+        requantize = replace(requantize, once=True)
     if walk.rounding is not Rounding.REFERENCE and (offset != whole).any():
         requantize = replace(requantize, rest=((offset - whole) * requantize.scale).astype("float32"))
     if transposed:
@@ -74,6 +76,13 @@ def biased_convolution(
     if int(call.attrs.groups) > 1:
         return _depthwise(walk, call, data, kernel, window, requantize)
     return _dense(walk, call, data, kernel, window, requantize)
+
+
+def _is_dense_layer(walk: Walk, call: relax.Call) -> bool:
+    """Whether it is what frontends make of one: a 1x1 convolution over rows that are reshaped to a picture of one."""
+    data = walk.resolve(call.args[0])
+    one_row = all(int(call.args[0].ty.shape[axis]) == 1 for axis in (0, 1))
+    return one_row and operator_name(data) == "relax.reshape"
 
 
 def _pair(numbers: Sequence[int]) -> tuple[int, int]:

@@ -7,7 +7,13 @@ from tvm import relax, te, tirx
 from tvm.ir import Expr, GenericConst
 
 from tvmpose.kernels.integer import Output
-from tvmpose.kernels.integer_elementwise import product_formula, rescale_formula, shifted_sum_formula, sum_formula
+from tvmpose.kernels.integer_elementwise import (
+    product_formula,
+    quotient_formula,
+    rescale_formula,
+    shifted_sum_formula,
+    sum_formula,
+)
 from tvmpose.kernels.requantize import Rounding
 from tvmpose.passes.constants import constant_value
 from tvmpose.passes.integer_tables import is_identity
@@ -46,6 +52,12 @@ def integer_product(walk: Walk, call: relax.Call, target: Quantization, output: 
     first, second = (walk.integer(operand) for operand in call.args)
     formula = product_formula(walk.rounding, first.quantization, second.quantization, target, output)
     return _elementwise(walk, "integer_multiply", formula, first, second)
+
+
+def integer_quotient(walk: Walk, call: relax.Call, target: Quantization, output: Output) -> relax.Expr:
+    first, second = (walk.integer(operand) for operand in call.args)
+    formula = quotient_formula(walk.rounding, first.quantization, second.quantization, target, output)
+    return _elementwise(walk, "integer_divide", formula, first, second)
 
 
 def _elementwise(

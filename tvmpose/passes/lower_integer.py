@@ -13,8 +13,18 @@ from tvmpose.kernels.isa import VectorISA
 from tvmpose.kernels.requantize import Rounding
 from tvmpose.passes.constants import constant_value
 from tvmpose.passes.integer_convolutions import CONVOLUTIONS, biased_convolution, integer_convolution
-from tvmpose.passes.integer_elementwise import extreme, integer_product, integer_sum, joined, moved, padded, requantized
+from tvmpose.passes.integer_elementwise import (
+    extreme,
+    integer_product,
+    integer_quotient,
+    integer_sum,
+    joined,
+    moved,
+    padded,
+    requantized,
+)
 from tvmpose.passes.integer_pictures import integer_average_pool, integer_mean, integer_resize
+from tvmpose.passes.integer_softmax import integer_softmax
 from tvmpose.passes.integer_tables import TABULATED, tabulated
 from tvmpose.passes.integer_walk import MOVEMENTS, NotLowered, Row, Walk, operator_name
 from tvmpose.passes.verify_integer import with_refusals
@@ -67,6 +77,7 @@ _ROWS: dict[str, Row] = {
     "relax.add": _or_table(_add),
     "relax.concat": joined,
     "relax.dequantize": requantized,
+    "relax.divide": _or_table(integer_quotient),
     "relax.image.resize2d": integer_resize,
     "relax.maximum": _or_table(extreme),
     "relax.mean": integer_mean,
@@ -74,6 +85,7 @@ _ROWS: dict[str, Row] = {
     "relax.multiply": _or_table(integer_product),
     "relax.nn.avg_pool2d": integer_average_pool,
     "relax.nn.pad": padded,
+    "relax.nn.softmax": integer_softmax,
     "relax.stack": joined,
     "relax.subtract": _or_table(integer_sum),
 }

@@ -1,7 +1,7 @@
 """Mixed precision: the layers whose integers move keypoints most stay float, as many as a budget asks for."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +10,9 @@ from tvmpose.errors import InputError
 from tvmpose.gate import SURE_SCORE
 from tvmpose.pose import reference
 from tvmpose.quantize.network import Layer, Network
+from tvmpose.quantize.pictures import Sample
+from tvmpose.quantize.precision import Precision
+from tvmpose.quantize.request import Budget
 from tvmpose.quantize.simulate import Simulation
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ class Distances:
     median: float
     p95: float
     mean: float  # of distances that are cut off
+    lost_ap: float | None = None  # points of average precision, where people are annotated and it is asked for
 
     @classmethod
     def of(cls, distances: np.ndarray, width: int) -> "Distances":
@@ -39,26 +43,35 @@ class Distances:
 
 
 class Judgement:
-    """What a simulated network does to the keypoints of some samples."""
+    """What a simulated network does to the keypoints of some samples. precision: of the people that they show."""
 
-    def __init__(self, simulation: Simulation, card: "Card", inputs: Sequence[np.ndarray]) -> None:
-        self.simulation, self.card = simulation, card
+    def __init__(
+        self, simulation: Simulation, card: "Card", samples: Sequence[Sample], precision: Precision | None = None
+    ) -> None:
+        self.simulation, self.card, self.all, self.precision = simulation, card, samples, precision
         self.samples: list[tuple[np.ndarray, np.ndarray]] = []  # an input and the float network's keypoints
-        for tensor in inputs:
-            keypoints, person = self.decoded(simulation.run(tensor, [], []))
+        for sample in samples:
+            keypoints, person = self.decoded(simulation.run(sample.tensor, [], []))
             sure = (keypoints[:, 2] >= SURE_SCORE).any()
             if sure and (card.head.person_tensor is None or person >= SURE_PERSON):
-                self.samples.append((tensor, keypoints))
+                self.samples.append((sample.tensor, keypoints))
         if not self.samples:
             raise InputError("the float model is sure of no joint in any calibration picture: give others, or --boxes")
+        self.float_ap = self._points(lambda tensor: simulation.run(tensor, [], []))
 
-    def decoded(self, outputs: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
-        """Keypoints (K, 3) in pixels of the input, and the person's score."""
+    def _points(self, run: Callable[[np.ndarray], list[np.ndarray]]) -> float | None:
+        """Of average precision, in the samples' pictures."""
+        if self.precision is None:
+            return None
+        return self.precision.points([self.decoded(run(s.tensor), s.matrix)[0] for s in self.all])
+
+    def decoded(self, outputs: Sequence[np.ndarray], matrix: np.ndarray | None = None) -> tuple[np.ndarray, float]:
+        """Keypoints (K, 3) and the person's score. matrix: to pixels of the picture; without, of the input."""
         card = self.card
         return reference.decode(
             card.head,
             outputs,
-            np.array([1, 0, 0, 0, 1, 0], "float64"),
+            np.array([1, 0, 0, 0, 1, 0], "float64") if matrix is None else matrix,
             num_keypoints=len(card.keypoints.keypoints),
             input_size=(card.input.width, card.input.height),
             half_pixel=card.crop.pixel_centers == "half",
@@ -75,7 +88,9 @@ class Judgement:
 
     def without(self, float_layers: Sequence[str]) -> Distances:
         """Where these layers stay float."""
-        return self.distances(lambda tensor: self.simulation.run_without(tensor, float_layers))
+        run = lambda tensor: self.simulation.run_without(tensor, float_layers)  # noqa: E731
+        found, points = self.distances(run), self._points(run)
+        return found if points is None or self.float_ap is None else replace(found, lost_ap=self.float_ap - points)
 
     def costs(self) -> dict[str, float]:
         """By layer: how far keypoints move, on average, where it alone is quantized, weights and input."""
@@ -89,27 +104,27 @@ class Judgement:
         }
 
 
-def float_layers(judgement: Judgement, budget_px: float) -> tuple[tuple[str, ...], Distances]:
-    """The layers to keep in float for a median of at most ``budget_px``, and what the others then do.
+def float_layers(judgement: Judgement, budget: Budget) -> tuple[tuple[str, ...], Distances]:
+    """The layers to keep in float for the budget to hold, and what the others then do.
 
     Added in the order of ``ranked``, as many as bisection finds to be enough; those that are not needed beside the
     others go back, the dearest first.
     """
     network, found = judgement.simulation.network, judgement.without([])
-    if found.median <= budget_px:
+    if budget.holds(found):
         return (), found
     order = ranked(network.layers, judgement.costs())
     too_few, enough = 0, len(order)
     while enough - too_few > 1:
         middle = min((enough + too_few) // 2, 2 * too_few + 4)  # few are expected
-        if judgement.without(order[:middle]).median <= budget_px:
+        if budget.holds(judgement.without(order[:middle])):
             enough = middle
         else:
             too_few = middle
     kept, price = order[:enough], prices(network.layers)
     for name in sorted(kept, key=lambda name: -price[name]):
         fewer = [other for other in kept if other != name]
-        if judgement.without(fewer).median <= budget_px:
+        if budget.holds(judgement.without(fewer)):
             kept = fewer
     return tuple(kept), judgement.without(kept)
 

@@ -1,9 +1,10 @@
 """Calibration pictures as a network sees them: whole, or the boxes of people in them."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sample:
-    """A network's input, and the way back to the picture; matrix is None without a card."""
+    """A network's input, and the way back to the picture; matrix is None without a card.
+
+    person: the annotation that it is of, None for a whole picture.
+    """
 
     tensor: np.ndarray
     matrix: np.ndarray | None
+    person: Mapping[str, Any] | None = None
 
 
 def read_calibration(
@@ -34,8 +39,8 @@ def read_calibration(
     by_name = people(boxes) if boxes else {}
     samples: list[Sample] = []
     for name, picture in read_samples(folder, None):
-        for box in by_name.get(name, []) if boxes else [None]:
-            samples.append(_sample(card, spec, picture, box))
+        for person in by_name.get(name, []) if boxes else [None]:
+            samples.append(_sample(card, spec, picture, person))
             if len(samples) == limit:
                 return samples
     if not samples:
@@ -43,15 +48,15 @@ def read_calibration(
     return samples
 
 
-def people(annotations: Path) -> dict[str, list[list[float]]]:
-    """Boxes (x, y, width, height) of annotated people by file name; crowds and people without joints left out."""
+def people(annotations: Path) -> dict[str, list[Mapping[str, Any]]]:
+    """Annotated people, each with its "bbox" (x, y, width, height), by file name; no crowds, none without joints."""
     try:
         table = json.loads(annotations.read_bytes())
         names = {image["id"]: image["file_name"] for image in table["images"]}
-        found: dict[str, list[list[float]]] = {}
+        found: dict[str, list[Mapping[str, Any]]] = {}
         for entry in table["annotations"]:
             if not entry.get("iscrowd") and entry.get("num_keypoints", 1) and min(entry["bbox"][2:]) > 0:
-                found.setdefault(names[entry["image_id"]], []).append([float(side) for side in entry["bbox"]])
+                found.setdefault(names[entry["image_id"]], []).append(entry)
         return found
     except OSError as error:
         raise InputError(f"--boxes {annotations}: {error.strerror}") from error
@@ -59,9 +64,10 @@ def people(annotations: Path) -> dict[str, list[list[float]]]:
         raise InputError(f"--boxes {annotations}: not a COCO annotation file ({error})") from error
 
 
-def _sample(card: "Card | None", spec: "TensorSpec", picture: np.ndarray, box: list[float] | None) -> Sample:
+def _sample(card: "Card | None", spec: "TensorSpec", picture: np.ndarray, person: Mapping[str, Any] | None) -> Sample:
     if card is None:
-        return Sample(plain_input(spec, picture), None)
+        return Sample(plain_input(spec, picture), None, person)
+    box = [float(side) for side in person["bbox"]] if person else None
     size, half = (card.input.width, card.input.height), card.crop.pixel_centers == "half"
     matrix = reference.box_matrix(box, (picture.shape[1], picture.shape[0]), size, card.crop.padding, half)
-    return Sample(network_input(card, spec, picture, matrix), matrix)
+    return Sample(network_input(card, spec, picture, matrix), matrix, person)

@@ -12,19 +12,19 @@ from tvmpose.quantize.equalize import equalizations, equalized
 from tvmpose.quantize.mixed import Distances, Judgement, float_layers, integer_share
 from tvmpose.quantize.network import prepare, read_network
 from tvmpose.quantize.observe import observe
-from tvmpose.quantize.pictures import read_calibration
+from tvmpose.quantize.pictures import Sample, read_calibration
+from tvmpose.quantize.precision import Precision
 from tvmpose.quantize.recipes import recipe_called
 from tvmpose.quantize.request import Calibration
 from tvmpose.quantize.simulate import simulation
 
 if TYPE_CHECKING:
-    import numpy as np
     from tvm.ir import IRModule
 
     from tvmpose.cards.card import Card
     from tvmpose.modelspec import ModelSpec
 
-JUDGED = 32  # samples, evenly spread, that mixed precision is decided on
+JUDGED = {"px": 32, "ap": 128}  # samples, evenly spread, that mixed precision is decided on
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def quantize(
         raise ModelError("the model is quantized already: compile it as it is")
     if len(spec.inputs) != 1:
         raise ModelError(f"a model with {len(spec.inputs)} inputs cannot be calibrated on pictures")
-    if calibration.budget_px is not None and card is None:
-        raise InputError("--budget is in pixels of keypoints: it needs a card (--card)")
+    if calibration.budget is not None and card is None:
+        raise InputError("--budget is about keypoints: it needs a card (--card)")
     recipe = recipe_called(calibration.recipe)
     steps, network = recipe.value, read_network(prepare(module))
     if not network.layers:
@@ -69,10 +69,12 @@ def quantize(
     progress("observe", f"{len(in_bytes)} tensors, {len(network.layers)} layers")
     kept: tuple[str, ...] = ()
     distances = None
-    if calibration.budget_px is not None and card is not None:
+    if (budget := calibration.budget) is not None and card is not None:
+        judged, names = spread(samples, JUDGED[budget.unit]), card.keypoints.keypoints
+        by_ap = calibration.boxes if budget.unit == "ap" else None
+        precision = Precision(by_ap, names, judged) if by_ap else None
         with simulation(network, in_bytes, corrected, steps.least_error_weights) as simulated:
-            judgement = Judgement(simulated, card, spread(inputs, JUDGED))
-            kept, distances = float_layers(judgement, calibration.budget_px)
+            kept, distances = float_layers(Judgement(simulated, card, judged, precision), budget)
     choices = Choices(
         source_sha256=source_sha256,
         recipe=recipe.option,
@@ -91,9 +93,12 @@ def quantize(
 
 def summary(integer: int, layers: int, share: float, distances: Distances | None) -> str:
     text = f"{integer} of {layers} layers in int8, {share:.1%} of the multiply-adds"
-    return text if distances is None else f"{text}; keypoints move {distances.median:.2f} px, p95 {distances.p95:.2f}"
+    if distances is None:
+        return text
+    text += f"; keypoints move {distances.median:.2f} px, p95 {distances.p95:.2f}"
+    return text if distances.lost_ap is None else f"{text}; {distances.lost_ap:.1f} points of AP less"
 
 
-def spread(items: "Sequence[np.ndarray]", count: int) -> "list[np.ndarray]":
+def spread(items: "Sequence[Sample]", count: int) -> "list[Sample]":
     """At most so many, evenly spread."""
     return [items[i * len(items) // count] for i in range(count)] if len(items) > count else list(items)

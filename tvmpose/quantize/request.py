@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tvmpose.errors import InputError
 
@@ -12,9 +12,24 @@ if TYPE_CHECKING:
 
     from tvmpose.cards.card import Card
     from tvmpose.modelspec import ModelSpec
+    from tvmpose.quantize.mixed import Distances
 
 DEFAULT_RECIPE = "balanced"
-DEFAULT_BUDGET_PX = 1.0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What quantization may cost: pixels of the input that half of the keypoints move (px), or points of AP (ap)."""
+
+    limit: float
+    unit: Literal["px", "ap"] = "px"
+
+    def holds(self, found: "Distances") -> bool:
+        cost = found.lost_ap if self.unit == "ap" else found.median
+        return cost is not None and cost <= self.limit
+
+
+DEFAULT_BUDGET = Budget(1.0)
 
 
 @dataclass(frozen=True)
@@ -22,32 +37,35 @@ class Calibration:
     """How to quantize.
 
     folder: pictures. boxes: COCO annotations of the people in them; without, pictures are looked at whole. recipe: a
-    Recipe's option. budget_px: the median distance, in pixels of the input, that keypoints may move; None: every layer
-    becomes integer, however far they do.
+    Recipe's option. budget: layers stay float until it holds; None: every layer becomes integer.
     """
 
     folder: Path
     boxes: Path | None = None
     recipe: str = DEFAULT_RECIPE
-    budget_px: float | None = None
+    budget: Budget | None = None
 
 
 def calibration_of(
     folder: Path, boxes: Path | None, recipe: str | None, budget: str | None, has_card: bool
 ) -> Calibration:
-    """From the command line. budget: pixels, "none", or None for the default, which needs a card."""
-    if budget is None:
-        pixels = DEFAULT_BUDGET_PX if has_card else None
-    elif budget == "none":
-        pixels = None
-    else:
-        try:
-            pixels = float(budget)
-        except ValueError as error:
-            raise InputError(f"--budget {budget}: must be pixels, as 1.0, or none") from error
-        if not pixels > 0:
-            raise InputError(f"--budget {budget}: must be more than 0")
-    return Calibration(folder, boxes, recipe or DEFAULT_RECIPE, pixels)
+    """From the command line. budget: pixels, points of AP, "none", or None for the default, which needs a card."""
+    default = DEFAULT_BUDGET if has_card else None
+    asked = default if budget is None else None if budget == "none" else _budget(budget)
+    if asked and asked.unit == "ap" and boxes is None:
+        raise InputError(f"--budget {budget}: average precision needs annotated people: --boxes JSON")
+    return Calibration(folder, boxes, recipe or DEFAULT_RECIPE, asked)
+
+
+def _budget(text: str) -> Budget:
+    unit: Literal["px", "ap"] = "ap" if text.endswith("ap") else "px"
+    try:
+        limit = float(text.removesuffix(unit))
+    except ValueError as error:
+        raise InputError(f"--budget {text}: must be pixels, as 1.0, points of AP, as 1.0ap, or none") from error
+    if not limit > 0:
+        raise InputError(f"--budget {text}: must be more than 0")
+    return Budget(limit, unit)
 
 
 @dataclass(frozen=True)
