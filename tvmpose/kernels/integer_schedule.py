@@ -3,12 +3,14 @@
 from math import prod
 
 from tvm.s_tir import Schedule
-from tvm.s_tir.schedule import SBlockRV
+from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from tvmpose.kernels.cost import MULTIPLY_ADDS
 from tvmpose.kernels.integer import TILE
 from tvmpose.kernels.isa import VectorISA
+from tvmpose.kernels.keep_rolled import keep_rolled
 from tvmpose.kernels.load_pairs import IMPORT
+from tvmpose.kernels.start_at_bias import start_at, take_bias
 from tvmpose.kernels.tiling import (
     RegisterTile,
     inline_epilogue,
@@ -40,6 +42,7 @@ def _schedule_tiles(
     widening = str(schedule.get(conv).reads[0].source.dtype) == "int16"
     dot = isa.dot_product(tile.lanes, widening, inputs=int(weights.shape[-1]))
     output, conv = inline_epilogue(schedule, conv)
+    bias = take_bias(schedule, output, conv)
     window_sums = [block for block in schedule.get_producers(output) if schedule.get(block) != schedule.get(conv)]
     loops = tile_loops(schedule, output, conv, tile, int(weights.shape[-5]), 4, phases, 16 if isa.saturating else 0)
     (*outer, taken), (*unrolled, lane) = loops.reduction, loops.tile
@@ -51,14 +54,18 @@ def _schedule_tiles(
         schedule.reorder(*loops.phases, *outer, taken, *loops.tile)
         vectorize_tile(schedule, unrolled, lane)
     share_between_threads(schedule, conv, loops, beside=window_sums, lanes=64)
+    channel: LoopRV | None = outer[-1]
     if dot.imported:  # it loads them itself
         row, column, vector, lane = loops.tile
         schedule.reorder(vector, row, column, lane)
         schedule.annotate(outer[0], IMPORT, dot.imported)
     elif dot.llvm and isa.by_element:
-        load_inputs_by_vectors(schedule, conv, outer[-1], loops.tile)
+        channel = load_inputs_by_vectors(schedule, conv, outer[-1], loops.tile)
+    if channel is not None and isa.by_element and dot.llvm:
+        keep_rolled(schedule, channel)
     schedule.annotate(conv, MULTIPLY_ADDS, prod(int(axis.dom.extent) for axis in schedule.get(conv).iter_vars))
     init = schedule.decompose_reduction(conv, outer[0])
+    start_at(schedule, init, bias)
     if dot.llvm:
         schedule.vectorize(schedule.get_loops(init)[-1])
         schedule.tensorize(lane, dot.intrinsic(str(weights.dtype)))

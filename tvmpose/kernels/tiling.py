@@ -186,15 +186,18 @@ def _join_vectors(schedule: Schedule, output: SBlockRV, conv: SBlockRV, lanes: i
     vectorize_tile(schedule, [*outer, vector], lane)
 
 
-def load_inputs_by_vectors(schedule: Schedule, conv: SBlockRV, channel: LoopRV, tile: Sequence[LoopRV]) -> bool:
+def load_inputs_by_vectors(
+    schedule: Schedule, conv: SBlockRV, channel: LoopRV, tile: Sequence[LoopRV]
+) -> LoopRV | None:
     """A vector of each point's inputs into a register, and their products one by one, all those of a weight together.
 
-    channel: the loop over inputs. False, and nothing is done, where they are no whole vectors.
+    channel: the loop over inputs; returns that over vectors of them. None, and nothing is done, where they are no whole
+    vectors.
     """
     row, column, vector, lane = tile
     steps = max(n for n in (4, 2, 1) if extent(schedule, channel) % n == 0)
     if steps == 1 or len(schedule.get(conv).reads[0].source.shape) == 3:
-        return False
+        return None
     channel, element = schedule.split(channel, [None, steps])
     schedule.reorder(channel, element, vector, row, column, lane)
     schedule.unroll(element)
@@ -202,7 +205,7 @@ def load_inputs_by_vectors(schedule: Schedule, conv: SBlockRV, channel: LoopRV, 
     schedule.compute_at(inputs, channel, preserve_unit_loops=True)
     *points, loaded = schedule.get_loops(inputs)[-4:]
     vectorize_tile(schedule, points, loaded)
-    return True
+    return channel
 
 
 def share_between_threads(

@@ -151,6 +151,7 @@ def _dense(
     zero_point = 0 if dot.widens else data.zero_point  # what is left of it in the sums
     taken = weight.astype("int64").sum((0, 1, 2))
     bias = kernel.bias - zero_point * (taken - height * width * inputs * left_over.astype("int64"))
+    bias = np.pad(bias, (0, packed.shape[0] * packed.shape[4] - outputs))
     bounded = requantize.bounded(kernel.largest())
 
     def compute(x: te.Tensor, w: te.Tensor, start: te.Tensor, *constants: te.Tensor) -> te.Tensor:
@@ -246,7 +247,7 @@ def _transposed(walk: Walk, call: relax.Call, data: Integer, kernel: _Kernel, re
     _, sy, sx, *_ = packed.shape
     taken = packed.astype("int64").sum((3, 4, 5, 7)).transpose(1, 2, 0, 3).reshape(sy, sx, -1)[..., :outputs]
     bias = kernel.bias - (0 if dot.widens else data.zero_point) * taken
-
+    bias = np.pad(bias, ((0, 0), (0, 0), (0, packed.shape[0] * packed.shape[6] - outputs)))
     bounded = requantize.bounded(kernel.largest())
 
     def compute(x: te.Tensor, w: te.Tensor, start: te.Tensor, *scales: te.Tensor) -> te.Tensor:
