@@ -204,10 +204,10 @@ def _depthwise(
     largest = int(np.abs(numbers).sum((0, 1)).max()) * 255
     if largest >= _EXACT_IN_FLOAT:
         raise NotLowered(f"its sums reach {largest}")
-    widened = walk.isa.multiplies_long
-    if not widened and walk.rounding is not Rounding.REFERENCE and numbers.shape[1] <= 8:
+    zips = walk.isa.saturating
+    if walk.rounding is not Rounding.REFERENCE and numbers.shape[1] <= 8:
         size = (int(call.args[0].ty.shape[1]), int(call.args[0].ty.shape[2]))
-        depthwise = Depthwise(size, channels, numbers.shape[:2], window, data.zero_point, requantize.output)
+        depthwise = Depthwise(size, channels, numbers.shape[:2], window, data.zero_point, requantize.output, zips)
         dot = depthwise.dot_product(walk.isa)
         if dot and requantize.bounded(kernel.largest()) and requantize.output.dtype != "int16":
             bias = kernel.bias - data.zero_point * numbers.sum((0, 1))
@@ -216,6 +216,7 @@ def _depthwise(
             return walk.call_kernel(
                 "integer_depthwise_conv2d", function, call.ty.shape, requantize.output.dtype, data.value, *tables
             )
+    widened = walk.isa.multiplies_long
     lanes = 8 if widened else walk.isa.lanes_for(channels)
     weight = np.pad(numbers, ((0, 0), (0, 0), (0, -channels % lanes))).astype("int16" if widened else "float32")
     shape = tuple(int(n) for n in call.ty.shape)
