@@ -40,11 +40,14 @@ def _schedule_tiles(
 ) -> None:
     weights = schedule.get(conv).reads[1].source  # (..., kh, kw, inputs / taken, lanes, taken)
     widening = str(schedule.get(conv).reads[0].source.dtype) == "int16"
-    dot = isa.dot_product(tile.lanes, widening, inputs=int(weights.shape[-1]))
+    points = 2 if len(output_shape(schedule, conv)) == 5 else 1
+    dot = isa.dot_product(tile.lanes, widening, inputs=int(weights.shape[-1]), points=points)
     output, conv = inline_epilogue(schedule, conv)
     bias = take_bias(schedule, output, conv)
     window_sums = [block for block in schedule.get_producers(output) if schedule.get(block) != schedule.get(conv)]
-    loops = tile_loops(schedule, output, conv, tile, int(weights.shape[-5]), 4, phases, 16 if isa.saturating else 0)
+    loops = tile_loops(
+        schedule, output, conv, tile, int(weights.shape[-5]), 4, phases, 16 if isa.saturating else 0, points
+    )
     (*outer, taken), (*unrolled, lane) = loops.reduction, loops.tile
     if dot.llvm:
         schedule.reorder(*loops.phases, *outer, *loops.tile, taken)
@@ -55,12 +58,15 @@ def _schedule_tiles(
         vectorize_tile(schedule, unrolled, lane)
     share_between_threads(schedule, conv, loops, beside=window_sums, lanes=64)
     channel: LoopRV | None = outer[-1]
+    row, column, vector, lane = loops.tile
     if dot.imported:  # it loads them itself
-        row, column, vector, lane = loops.tile
         schedule.reorder(vector, row, column, lane)
         schedule.annotate(outer[0], IMPORT, dot.imported)
     elif dot.llvm and isa.by_element:
-        channel = load_inputs_by_vectors(schedule, conv, outer[-1], loops.tile)
+        channel = load_inputs_by_vectors(schedule, conv, outer[-1], loops.tile, passes=2)
+        if channel is None and points > 1:
+            schedule.reorder(vector, row, column, lane)
+            channel = outer[-1]
     if channel is not None and isa.by_element and dot.llvm:
         keep_rolled(schedule, channel)
     schedule.annotate(conv, MULTIPLY_ADDS, prod(int(axis.dom.extent) for axis in schedule.get(conv).iter_vars))

@@ -11,7 +11,9 @@ from tvmpose.kernels.dot_product import DotProduct
 from tvmpose.kernels.integer import (
     Output,
     adjacent_vectors,
+    in_pairs,
     integer_conv2d,
+    integer_conv2d_pairs,
     integer_conv2d_transpose,
     integer_depthwise_conv2d,
     integer_tile,
@@ -136,7 +138,8 @@ def _dense(
     walk: Walk, call: relax.Call, data: Integer, kernel: _Kernel, window: Window, requantize: Requantize
 ) -> relax.Expr:
     outputs = kernel.integers.shape[3]
-    dot, weight, left_over = _dot_product(walk, kernel, outputs, kernel.integers.shape[2])
+    points = int(call.ty.shape[2])
+    dot, weight, left_over = _dot_product(walk, kernel, outputs, kernel.integers.shape[2], points)
     source, padding = data.value, window.padding
     if not dot.widens and weight.shape[2] % dot.taken and window.dilation[1] == 1:
         # so few channels that a dot product takes neighbouring pixels' as well: rows of bytes, padded beforehand
@@ -152,25 +155,34 @@ def _dense(
     taken = weight.astype("int64").sum((0, 1, 2))
     bias = kernel.bias - zero_point * (taken - height * width * inputs * left_over.astype("int64"))
     bias = np.pad(bias, (0, packed.shape[0] * packed.shape[4] - outputs))
+    if dot.points == 2:
+        bias = np.tile(bias.reshape(-1, 2), (1, 2))
     bounded = requantize.bounded(kernel.largest())
 
     def compute(x: te.Tensor, w: te.Tensor, start: te.Tensor, *constants: te.Tensor) -> te.Tensor:
         padded = x if len(x.shape) == 3 else pad_integer(x, padding, channels, data.zero_point, dot.data)
-        sums = integer_conv2d(padded, w, window, size, tile)
+        if dot.points == 2:
+            pairs = integer_conv2d_pairs(padded, w, window, size, tile)
+            at = lambda n, y, x, c: pairs[n, *in_pairs(y, x, c)] + start[in_pairs(y, x, c)[-2:]]  # noqa: E731
+        else:
+            sums = integer_conv2d(padded, w, window, size, tile)
+            at = lambda n, y, x, c: sums[n, y, x, c] + start[c]  # noqa: E731
         if not left_over.any():
-            return requantize.store(lambda n, y, x, c: sums[n, y, x, c] + start[c], shape, constants, bounded)
+            return requantize.store(at, shape, constants, bounded)
         totals, (zeros, *scales) = window_sums(padded, (height, width), inputs, window, size), constants
-        corrected = lambda n, y, x, c: sums[n, y, x, c] + start[c] - zeros[c] * totals[n, y, x]  # noqa: E731
+        corrected = lambda n, y, x, c: at(n, y, x, c) - zeros[c] * totals[n, y, x]  # noqa: E731
         return requantize.store(corrected, shape, scales, bounded)
 
     constants = [dot.arranged(packed), bias.astype("int32"), *[left_over.astype("int32")] * bool(left_over.any())]
     return walk.call("integer_conv2d", compute, source, *map(relax.const, [*constants, *requantize.constants()]))
 
 
-def _dot_product(walk: Walk, kernel: _Kernel, outputs: int, inputs: int) -> tuple[DotProduct, np.ndarray, np.ndarray]:
-    """The best that can take the weights; they, and what is left of their zero points."""
+def _dot_product(
+    walk: Walk, kernel: _Kernel, outputs: int, inputs: int, points: int = 1
+) -> tuple[DotProduct, np.ndarray, np.ndarray]:
+    """The best that can take the weights; they, and what is left of their zero points. points: of a row of outputs."""
     lanes = walk.isa.lanes_for(outputs)
-    dot, (weight, left_over) = walk.isa.dot_product(lanes, inputs=inputs), kernel.signed()
+    dot, (weight, left_over) = walk.isa.dot_product(lanes, inputs=inputs, points=points), kernel.signed()
     if dot.pairwise and weight.min() == -128:  # two products of the least bytes would overflow
         dot = walk.isa.dot_product(lanes, widening=True)
     return (dot, *kernel.wide()) if dot.widens else (dot, weight, left_over)
