@@ -107,7 +107,10 @@ def integer_conv2d(
 def integer_conv2d_pairs(
     padded: te.Tensor, packed: te.Tensor, window: Window, size: tuple[int, int], tile: RegisterTile
 ) -> te.Tensor:
-    """As integer_conv2d, by matrix products: sums (1, OH, OW / 2, blocks * lanes / 2, 4), of two points two channels."""
+    """As integer_conv2d, by matrix products of two points with two channels, four sums in a vector.
+
+    Returns (1, OH, OW / 2, blocks * lanes / 2, 4).
+    """
     blocks, kernel_height, kernel_width, groups, lanes, taken = (int(n) for n in packed.shape)
     height, width = size
     ry, rx = te.reduce_axis((0, kernel_height), "ry"), te.reduce_axis((0, kernel_width), "rx")
@@ -125,9 +128,9 @@ def integer_conv2d_pairs(
     )
 
 
-def in_pairs(y: Expr, x: Expr, c: Expr) -> tuple[Expr, ...]:
+def in_pairs(n: Expr, y: Expr, x: Expr, c: Expr) -> tuple[Expr, ...]:
     """Where integer_conv2d_pairs has the sum of a point and channel."""
-    return (y, x // 2, c // 2, x % 2 * 2 + c % 2)
+    return (n, y, x // 2, c // 2, x % 2 * 2 + c % 2)
 
 
 def window_sums(

@@ -64,7 +64,7 @@ def _schedule_tiles(
         schedule.annotate(outer[0], IMPORT, dot.imported)
     elif dot.llvm and isa.by_element:
         channel = load_inputs_by_vectors(schedule, conv, outer[-1], loops.tile, passes=2)
-        if channel is None and points > 1:
+        if channel is None:
             schedule.reorder(vector, row, column, lane)
             channel = outer[-1]
     if channel is not None and isa.by_element and dot.llvm:

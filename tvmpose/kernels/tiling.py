@@ -196,8 +196,8 @@ def load_inputs_by_vectors(
 ) -> LoopRV | None:
     """A vector of each point's inputs into a register, and their products one by one, all those of a weight together.
 
-    channel: the loop over inputs; returns that over vectors of them, of so many passes at least. None, and nothing is done, where they are no whole
-    vectors.
+    channel: the loop over inputs; returns that over vectors of them, of so many passes at least. None, and nothing is
+    done, where they are no whole vectors.
     """
     row, column, vector, lane = tile
     most = extent(schedule, channel) // passes

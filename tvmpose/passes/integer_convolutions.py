@@ -163,7 +163,7 @@ def _dense(
         padded = x if len(x.shape) == 3 else pad_integer(x, padding, channels, data.zero_point, dot.data)
         if dot.points == 2:
             pairs = integer_conv2d_pairs(padded, w, window, size, tile)
-            at = lambda n, y, x, c: pairs[n, *in_pairs(y, x, c)] + start[in_pairs(y, x, c)[-2:]]  # noqa: E731
+            at = lambda n, y, x, c: pairs[in_pairs(n, y, x, c)] + start[in_pairs(n, y, x, c)[-2:]]  # noqa: E731
         else:
             sums = integer_conv2d(padded, w, window, size, tile)
             at = lambda n, y, x, c: sums[n, y, x, c] + start[c]  # noqa: E731
