@@ -35,6 +35,16 @@ def test_target_features__attributes__count_beyond_the_cpus_own():
     assert target_features(more.llvm()) == target_features(plain.llvm()) | {"dotprod"}
 
 
+@pytest.mark.parametrize(
+    ("inputs", "points", "name"),
+    [(24, 12, "smmla"), (24, 11, "sdot"), (20, 12, "sdot"), (3, 12, "sdot"), (8, 2, "smmla"), (24, 1, "sdot")],
+)
+def test_dot_product__matrix_product__takes_whole_parts_of_inputs_and_points(inputs, points, name):
+    isa = vector_isa(Target("t", "", "aarch64-linux-gnu", "cortex-x3", ("-sve", "-sve2")).llvm())
+    assert isa.dot_product(4, inputs=inputs, points=points).name == name
+    assert isa.dot_product(4, widening=True, inputs=inputs, points=points).name == "multiply_add"
+
+
 @given(st.sampled_from([(4, 16), (8, 16), (16, 32)]), st.integers(1, 2000))
 def test_lanes_for__any_channels__is_a_vector_and_wastes_less_than_one(unit, channels):
     isa = VectorISA(*unit)

@@ -1,16 +1,20 @@
 """Sums that start at the bias, not at zero: accumulators are set in any case, and an addition behind them is saved."""
 
+from operator import or_
+
 from tvm.ir import Expr, Range, TensorLoad
 from tvm.s_tir import SBlock, Schedule
 from tvm.s_tir.schedule import SBlockRV
 from tvm.tirx import Add, BufferLoad, BufferRegion, BufferStore, Stmt
 from tvm_ffi import structural_equal, structural_map, structural_walk
 
+_PLACE = 3  # axes of the sums that say where in the picture they are
+
 
 def take_bias(schedule: Schedule, output: SBlockRV, conv: SBlockRV) -> Expr | None:
     """Remove `+ bias` from the output, where it stands behind every read of the sums; returns the bias, a tensor.
 
-    Only one for each of the sums' channels, those included that merely fill up the last vector.
+    Only one for each of the channels of the sums (n, y, x, ...), those included that merely fill up the last vector.
     """
     sums, block = schedule.get(conv).writes[0].source, schedule.get(output)
     reads: list[Expr] = []
@@ -27,7 +31,7 @@ def take_bias(schedule: Schedule, output: SBlockRV, conv: SBlockRV) -> Expr | No
         return None
 
     def without(node: Expr) -> Expr:
-        if _bias(node, sums) is None:
+        if (bias := _bias(node, sums)) is None or not bias.same_as(biases[0]):
             return node
         return node.a if _reads(node.a, sums) else node.b
 
@@ -57,7 +61,8 @@ def _bias(node: Add, sums: Expr) -> Expr | None:
     axes = zip(other.source.shape, other.indices, list(sums.shape)[-rank:], list(total.indices)[-rank:], strict=True)
     fits = [int(size) == int(extent) and structural_equal(index, its) for size, index, extent, its in axes]
     ones = [int(size) == 1 for size in other.source.shape]
-    return other.source if fits[-1] and all(a or b for a, b in zip(fits, ones, strict=True)) else None
+    everywhere = all(ones[: -(len(sums.shape) - _PLACE)])
+    return other.source if everywhere and fits[-1] and all(map(or_, fits, ones)) else None
 
 
 def _reads(node: Expr, tensor: Expr) -> bool:
