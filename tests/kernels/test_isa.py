@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tvmpose.kernels.isa import VectorISA, target_features, vector_isa
-from tvmpose.targets import Target
+from tvmpose.targets import Target, load_target
 
 # triple, cpu, float32 lanes of its widest vectors, registers: from the architectures' manuals
 UNITS = [
@@ -43,6 +43,14 @@ def test_dot_product__matrix_product__takes_whole_parts_of_inputs_and_points(inp
     isa = vector_isa(Target("t", "", "aarch64-linux-gnu", "cortex-x3", ("-sve", "-sve2")).llvm())
     assert isa.dot_product(4, inputs=inputs, points=points).name == name
     assert isa.dot_product(4, widening=True, inputs=inputs, points=points).name == "multiply_add"
+
+
+def test_dot_product__levels_of_a_phone__each_has_its_own():
+    names = [
+        vector_isa(variant.llvm()).dot_product(4, inputs=64, points=12).name
+        for variant in load_target("android-arm64").variants
+    ]
+    assert names == ["mull_8", "sdot", "smmla"]
 
 
 @given(st.sampled_from([(4, 16), (8, 16), (16, 32)]), st.integers(1, 2000))

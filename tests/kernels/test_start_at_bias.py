@@ -67,9 +67,8 @@ def test_take_bias__behind_every_read_of_the_sums__is_where_they_start(width, ep
     assert bias is not None
     assert not any(read.source.same_as(bias) for read in schedule.get(output).reads)
     start_at(schedule, schedule.decompose_reduction(conv, schedule.get_loops(conv)[-1]), bias)
-    np.testing.assert_allclose(
-        run(schedule, arrays), expected(arrays[0] @ arrays[1], *arrays[2:]), rtol=1e-4, atol=1e-5
-    )
+    theirs = expected(arrays[0] @ arrays[1], *arrays[2:]).reshape(PIXELS, OUTPUTS)
+    np.testing.assert_allclose(run(schedule, arrays), theirs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
