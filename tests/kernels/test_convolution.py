@@ -13,7 +13,7 @@ from tvm import relax
 from tests.kernels.epilogues import epilogues
 from tests.native import compile_module, named, network, run_emulated, run_pipelined
 from tvmpose.kernels.depthwise_schedule import depthwise_tile
-from tvmpose.kernels.dot_product import FUSED, MULL, SDOT, DotProduct
+from tvmpose.kernels.dot_product import FUSED, MULL, SDOT, SMMLA, DotProduct
 from tvmpose.kernels.tiling import by_element_tile, conv2d_tile
 from tvmpose.targets import Target, host_target, load_target, needed_features
 
@@ -183,9 +183,10 @@ def test_convolutions__emulated_arm__agree_with_float64(cpu: str, tmp_path: Path
     kernels = [(p, (*p.kernel, p.inputs, p.outputs), "HWIO", "yxi,io->yxo") for p in DENSE]
     kernels += [(p, (*p.kernel, p.inputs, 1), "HWOI", "yxc,c->yxc") for p in DEPTHWISE]
     arrays = [problem.arrays(*shape) for problem, shape, _, _ in kernels]
+    biases = [np.linspace(0.1, 2, problem.outputs, dtype="float32") for problem, *_ in kernels]
 
     def build(*inputs: relax.Expr) -> list[relax.Expr]:
-        return [
+        convolved = [
             relax.op.nn.conv2d(
                 x,
                 relax.const(weight),
@@ -198,13 +199,16 @@ def test_convolutions__emulated_arm__agree_with_float64(cpu: str, tmp_path: Path
             )
             for x, (_, weight), (problem, _, layout, _) in zip(inputs, arrays, kernels, strict=True)
         ]
+        return [relax.op.add(conv, relax.const(bias)) for conv, bias in zip(convolved, biases, strict=True)]
 
     target, (module, spec) = EMULATED[cpu], named(network(build, *(data.shape for data, _ in arrays)))
     library = compile_module(module, target, tmp_path, spec=spec)
     results = run_emulated(library, target, spec, [data for data, _ in arrays], cpu)
-    for found, (data, weight), (problem, _, layout, combine) in zip(results, arrays, kernels, strict=True):
+    for found, bias, (data, weight), (problem, _, layout, combine) in zip(
+        results, biases, arrays, kernels, strict=True
+    ):
         of_kernel = weight[..., 0] if layout == "HWOI" else weight
-        assert_close(found, lambda d, w: reference(problem, d, w, combine), data, of_kernel)  # noqa: B023
+        assert_close(found, lambda d, w: reference(problem, d, w, combine) + bias, data, of_kernel)  # noqa: B023
 
 
 EPILOGUES = epilogues(37)
@@ -265,13 +269,15 @@ def test_conv2d_tile__prime_number_of_vectors__is_not_a_single_one(vectors):
     assert conv2d_tile(16, 16, vectors, 8, 16).vectors > 1
 
 
-@given(EXTENT, EXTENT, st.integers(1, 64), st.sampled_from([FUSED, SDOT, *MULL]))
+@given(EXTENT, EXTENT, st.integers(1, 64), st.sampled_from([FUSED, SDOT, SMMLA, *MULL]))
 def test_by_element_tile__any_shape__accumulators_inputs_and_weights_fit_the_registers(
     height: int, width: int, vectors: int, dot: DotProduct
 ):
+    width *= dot.points
     tile = by_element_tile(height, width, vectors, 4, 32, dot)
     points = tile.rows * tile.columns
-    assert points * tile.vectors + points * dot.inputs_held + 2 <= 32
+    assert points * tile.vectors + points // dot.points * dot.inputs_held + 2 <= 32
+    assert tile.columns % dot.points == 0
     assert (height % tile.rows, width % tile.columns, vectors % tile.vectors) == (0, 0, 0)
 
 

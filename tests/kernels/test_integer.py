@@ -69,13 +69,14 @@ def test_pack_transposed_integer_weights__any_shape__holds_every_weight_once(
     st.integers(1, 2),
     st.integers(1, 20),
     st.booleans(),
+    st.booleans(),
 )
 def test_depthwise_tables__any_line__hold_the_channel_that_its_lane_computes(
-    dot: DotProduct, quads: int, kernel: tuple[int, int], stride: int, width: int, wide: bool
+    dot: DotProduct, quads: int, kernel: tuple[int, int], stride: int, width: int, wide: bool, zips: bool
 ):
     channels, size = quads * 4, (kernel[0], kernel[1] + (width - 1) * stride)
     window = Window((1, stride), (0, 0, 0, 0), (1, 1))
-    what = Depthwise(size, channels, kernel, window, 0, Output("int8", 0, -128, 127))
+    what = Depthwise(size, channels, kernel, window, 0, Output("int8", 0, -128, 127), zips)
     line = quads * (width if stride == 1 else 1)
     if line < dot.lanes:
         return
@@ -89,6 +90,8 @@ def test_depthwise_tables__any_line__hold_the_channel_that_its_lane_computes(
     for phase, start in enumerate(starts):
         for j in range(4):
             channel = (start + np.arange(dot.lanes)) % quads * 4 + j
+            if zips:  # as they lie in memory
+                channel = (start * 4 + j * dot.lanes + np.arange(dot.lanes)) % channels
             np.testing.assert_array_equal(biases[phase, j], bias[channel])
             np.testing.assert_array_equal(scales[phase, j], scale[channel].astype("float32"))
             for x in range(kernel[1]):
@@ -113,21 +116,22 @@ class Plain(DotProduct):
 
 
 @pytest.mark.parametrize("has_rest", [False, True])
-@pytest.mark.parametrize("data", ["uint8", "int8"])
+@pytest.mark.parametrize(("data", "lanes", "zips"), [("uint8", 8, False), ("int8", 8, False), ("int8", 4, True)])
 @pytest.mark.parametrize(("channels", "columns", "stride"), [(60, 3, 1), (24, 3, 1), (128, 5, 1), (72, 3, 2)])
 def test_integer_depthwise_kernel__lines_and_pixels__are_numpy_s(
-    channels: int, columns: int, stride: int, data: str, has_rest: bool
+    channels: int, columns: int, stride: int, data: str, lanes: int, zips: bool, has_rest: bool
 ):
-    dot, random = Plain("plain", 8, 4, data), np.random.default_rng(1)
+    dot, random = Plain("plain", lanes, 4, data), np.random.default_rng(1)
     padding = (1, columns // 2, 1, columns // 2)
     window, output = Window((stride, stride), padding, (1, 1)), Output(data, 3, *_limits(data))
-    what = Depthwise((9, 11), channels, (3, columns), window, 5, output)
-    assert what.by_pixels(8) == (channels != 24)
+    what = Depthwise((9, 11), channels, (3, columns), window, 5, output, zips)
+    assert what.by_pixels(lanes) == (channels != 24)
+    assert what.columns(lanes) == (2 if zips and channels == 60 else 1)
     x = random.integers(*_limits(data), (1, 9, 11, channels), endpoint=True).astype(data)
     weight, bias = random.integers(-128, 128, (3, columns, channels)), random.integers(-9999, 9999, channels)
     scales = [random.uniform(1e-4, 1e-2, channels).astype("float32"), random.uniform(-0.5, 0.5, channels)]
     scales = [table.astype("float32") for table in scales[: 1 + has_rest]]
-    tables = what.tables(weight, bias, scales, 8)
+    tables = what.tables(weight, bias, scales, lanes)
     kernel = integer_depthwise_kernel(what, dot, 1, has_rest)
     result = tvm.runtime.tensor(np.zeros((1, *what.output_size, channels), data))
     arguments = map(tvm.runtime.tensor, [x, *tables])

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tvmpose.kernels.isa import VectorISA, target_features, vector_isa
-from tvmpose.targets import Target
+from tvmpose.targets import Target, load_target
 
 # triple, cpu, float32 lanes of its widest vectors, registers: from the architectures' manuals
 UNITS = [
@@ -33,6 +33,24 @@ def test_target_features__attributes__count_beyond_the_cpus_own():
     more = Target("t", "", "aarch64-linux-gnu", "cortex-a72", ("+dotprod",))
     assert "dotprod" not in target_features(plain.llvm())
     assert target_features(more.llvm()) == target_features(plain.llvm()) | {"dotprod"}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "points", "name"),
+    [(24, 12, "smmla"), (24, 11, "sdot"), (20, 12, "sdot"), (3, 12, "sdot"), (8, 2, "smmla"), (24, 1, "sdot")],
+)
+def test_dot_product__matrix_product__takes_whole_parts_of_inputs_and_points(inputs, points, name):
+    isa = vector_isa(Target("t", "", "aarch64-linux-gnu", "cortex-x3", ("-sve", "-sve2")).llvm())
+    assert isa.dot_product(4, inputs=inputs, points=points).name == name
+    assert isa.dot_product(4, widening=True, inputs=inputs, points=points).name == "multiply_add"
+
+
+def test_dot_product__levels_of_a_phone__each_has_its_own():
+    names = [
+        vector_isa(variant.llvm()).dot_product(4, inputs=64, points=12).name
+        for variant in load_target("android-arm64").variants
+    ]
+    assert names == ["mull_8", "sdot", "smmla"]
 
 
 @given(st.sampled_from([(4, 16), (8, 16), (16, 32)]), st.integers(1, 2000))

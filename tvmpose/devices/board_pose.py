@@ -2,6 +2,7 @@
 
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,13 +12,14 @@ import numpy as np
 
 from tvmpose.codegen.toolchain import build_program, toolchain_for
 from tvmpose.devices.board import VirtualBoard
-from tvmpose.errors import VerifyError
+from tvmpose.errors import DeviceError, VerifyError
 from tvmpose.modelspec import ModelSpec
 from tvmpose.runtime import Person
 from tvmpose.targets import Target
 
 AGENT = Path(__file__).with_name("agent.c")
 _WORD = np.dtype("<u4")
+ANSWER_SECONDS = 600.0  # for opening, and for each frame: a large network's takes some seconds
 _PERSON_FLOATS = 5  # score and box, before the keypoints
 
 
@@ -27,7 +29,8 @@ def open_on_board(
 ) -> Iterator["BoardPose"]:
     """Open the target's library on its board; spec: of the network that was compiled.
 
-    Raises SetupError where the agent cannot be compiled, VerifyError where the library cannot be loaded or opened.
+    Raises SetupError where the agent cannot be compiled, VerifyError where the library cannot be loaded or opened,
+    DeviceError where it does not answer.
     """
     with tempfile.TemporaryDirectory(prefix="tvmpose-") as directory:
         agent = Path(directory) / "agent"
@@ -53,14 +56,17 @@ class BoardPose:
     ) -> None:
         self._name, self._process, self._errors, self._spec = name, process, errors, spec
         self._num_keypoints = num_keypoints
-        self._check_status()
+        self._overdue = False
+        with self._in_time():
+            self._check_status()
 
     def __call__(self, frame: np.ndarray, *, format: str = "bgr") -> list[Person]:
         """The people in the whole frame, uint8 (H, W, 3)."""
         height, width, _ = frame.shape
         pixels = frame if format == "bgr" else frame[..., ::-1]
-        self._ask("I", width, height, [pixels])
-        return [self._person() for _ in range(int(self._array((), "<u4")))]
+        with self._in_time():
+            self._ask("I", width, height, [pixels])
+            return [self._person() for _ in range(int(self._array((), "<u4")))]
 
     def _person(self) -> Person:
         values = self._array((_PERSON_FLOATS + 3 * self._num_keypoints,), "float32")
@@ -69,8 +75,24 @@ class BoardPose:
 
     def run_tensors(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The bare network: its inputs in the spec's order, shapes and dtypes; its outputs likewise."""
-        self._ask("T", 0, 0, inputs)
-        return [self._array(spec.shape, spec.dtype) for spec in self._spec.outputs]
+        with self._in_time():
+            self._ask("T", 0, 0, inputs)
+            return [self._array(spec.shape, spec.dtype) for spec in self._spec.outputs]
+
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        """What waits for the agent inside fails when that takes too long: it is ended then."""
+        timer = threading.Timer(ANSWER_SECONDS, self._end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _end(self) -> None:
+        self._overdue = True
+        self._process.kill()
 
     def _ask(self, kind: str, width: int, height: int, arrays: Sequence[np.ndarray]) -> None:
         assert self._process.stdin
@@ -99,6 +121,9 @@ class BoardPose:
 
     def _fail(self) -> None:
         code = self._process.wait()
+        if self._overdue:
+            where = f"the library gave no answer within {ANSWER_SECONDS:g} s on the virtual {self._name}"
+            raise DeviceError(f"{where}, and was ended; --no-verify to keep it")
         self._errors.seek(0)
         lines = self._errors.read().strip().splitlines()
         reason = lines[0] if lines else f"exit code {code}"

@@ -7,6 +7,7 @@ from tvm.s_tir.schedule import SBlockRV
 
 from tvmpose.kernels.choices import Choices
 from tvmpose.kernels.isa import VectorISA
+from tvmpose.kernels.start_at_bias import start_at, take_bias
 from tvmpose.kernels.tiling import (
     RegisterTile,
     TileLoops,
@@ -55,6 +56,7 @@ def _schedule_tiles(
     tile = take_tile(schedule, _tiles(schedule, conv, size, isa), choices)
     kernel_rows = int(schedule.get(conv).reads[1].source.shape[-4])  # of the weights (..., kh, kw, inputs, lanes)
     output, conv = inline_epilogue(schedule, conv)
+    bias = take_bias(schedule, output, conv) if isa.by_element else None
     loops = tile_loops(schedule, output, conv, tile, kernel_rows, 3, phases, choices)
     *unrolled, lane = loops.tile
     schedule.reorder(*loops.phases, *loops.reduction, *loops.tile)
@@ -66,7 +68,7 @@ def _schedule_tiles(
         for loop in loops.reduction[1:]:  # few inputs: LLVM would unroll them too, and not as well
             if prod(extent(schedule, other) for other in loops.reduction[1:]) <= 16:
                 schedule.unroll(loop)
-    schedule.decompose_reduction(conv, loops.reduction[0])
+    start_at(schedule, schedule.decompose_reduction(conv, loops.reduction[0]), bias)
 
 
 def _unroll_inputs(schedule: Schedule, loops: TileLoops, choices: Choices) -> None:

@@ -12,6 +12,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvmpose.kernels.choices import Choices
 from tvmpose.kernels.guard_padding import guard_padding, is_zero_padding
 from tvmpose.kernels.isa import VectorISA
+from tvmpose.kernels.start_at_bias import start_at, take_bias
 from tvmpose.kernels.tiling import (
     MANY_TASKS,
     RegisterTile,
@@ -77,6 +78,7 @@ def schedule_depthwise_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA
     tiles = depthwise_tiles(height, width, lanes, isa.registers, weight[1], stride, most)
     tile = take_tile(schedule, tiles, choices)
     output, conv = inline_epilogue(schedule, conv)
+    bias = take_bias(schedule, output, conv) if isa.by_element else None
     whole = output_shape(schedule, output)[3] == channels
     padding = schedule.get_producers(conv)
     guarded = whole and max(weight[:2]) <= _GUARDED_TAPS and all(is_zero_padding(schedule, pad) for pad in padding)
@@ -117,7 +119,7 @@ def schedule_depthwise_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA
     else:
         parallel = schedule.fuse(n, band, c_outer)
     schedule.parallel(parallel)
-    schedule.decompose_reduction(conv, ry)
+    start_at(schedule, schedule.decompose_reduction(conv, ry), bias)
     if guarded and padding:
         guard_padding(schedule, conv)
 

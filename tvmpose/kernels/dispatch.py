@@ -10,6 +10,7 @@ from tvmpose.kernels.convolution import TEMPLATE
 from tvmpose.kernels.cost import is_written_out
 from tvmpose.kernels.few_outputs import schedule_folded_conv2d
 from tvmpose.kernels.isa import VectorISA
+from tvmpose.kernels.keep_rolled import mark_rolled
 
 _TEMPLATES = {
     "conv2d": convolution_schedule.schedule_conv2d,
@@ -41,7 +42,7 @@ def schedule_kernel(function: PrimFunc, isa: VectorISA, choices: Choices | None 
         generic.schedule_generic(schedule, isa, choices)
     if isa.tiles_on_stack:
         _to_stack(schedule)
-    return schedule.mod["main"]
+    return mark_rolled(schedule.mod["main"])
 
 
 def _templates(schedule: Schedule) -> list[tuple[SBlockRV, str]]:

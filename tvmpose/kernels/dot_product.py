@@ -32,6 +32,7 @@ class DotProduct:
     data: str
     llvm: str = ""
     pairwise: bool = False
+    points: int = 1
     multiply: int = 1
     broadcast: int = 0
 
@@ -92,9 +93,10 @@ MADD = (
     DotProduct("madd_128", 4, 2, "int16", "llvm.x86.sse2.pmadd.wd"),
 )
 SDOT = DotProduct("sdot", 4, 4, "int8", "llvm.aarch64.neon.sdot.v4i32.v16i8")
+SMMLA = DotProduct("smmla", 4, 8, "int8", "llvm.aarch64.neon.smmla.v4i32.v16i8", points=2)
 FUSED = DotProduct("fused", 4, 1, "float32")  # a multiply-add of floats, by the same measure
 MULL = tuple(  # smull, smlal, sadalp; inputs by ld4r, or two dup
-    DotProduct(f"mull_{taken}", 4, taken, "int8", "llvm.aarch64.neon.saddlp.v4i32.v8i16", True, *instructions)
+    DotProduct(f"mull_{taken}", 4, taken, "int8", "llvm.aarch64.neon.saddlp.v4i32.v8i16", True, 1, *instructions)
     for taken, *instructions in ((8, 6, 1), (4, 3, 2))
 )
 MULTIPLY_ADD = DotProduct("multiply_add", 4, 1, "int16")  # LLVM makes multiply-add-long of it where there is one
@@ -102,6 +104,9 @@ MULTIPLY_ADD = DotProduct("multiply_add", 4, 1, "int16")  # LLVM makes multiply-
 
 @cache
 def _register(dot: DotProduct, weight: str) -> None:
+    if dot.points > 1:
+        _register_matrix_product(dot, weight)
+        return
     lanes, taken, data = dot.lanes, dot.taken, dot.data
     bits = {"uint8": 8, "int8": 8, "int16": 16}[data] * taken  # of one lane
     several = f"{data}x{taken}"
@@ -150,5 +155,44 @@ def _register(dot: DotProduct, weight: str) -> None:
             T.reads(sums[0:lanes], x[0:taken], w[0:lanes, 0:taken])
             T.writes(sums[0:lanes])
             sums[T.ramp(T.int32(0), 1, lanes)] = summed(sums.vload([0], dtype=f"int32x{lanes}"), x, w)
+
+    TensorIntrin.register(f"tvmpose.{dot.name}.{weight}", description, implementation)
+
+
+def _register_matrix_product(dot: DotProduct, weight: str) -> None:
+    """Two points times the weights of two lanes: sums (2 points * 2 lanes,)."""
+    taken, data = dot.taken, dot.data
+    half = list(range(2 * taken))
+
+    @T.prim_func(s_tir=True)
+    def description(
+        x: T.Buffer((2, taken), data, strides=[T.int32(), 1], offset_factor=1),
+        w: T.Buffer((2, taken), weight, offset_factor=1),
+        sums: T.Buffer((4,), "int32", offset_factor=1, scope="local"),
+    ) -> None:
+        with T.sblock("root"):
+            T.reads(sums[0:4], x[0:2, 0:taken], w[0:2, 0:taken])
+            T.writes(sums[0:4])
+            for i in T.serial(0, 4):
+                for k in T.serial(0, taken):
+                    with T.sblock("update"):
+                        vi, vk = T.axis.remap("SR", [i, k])
+                        sums[vi] = sums[vi] + T.cast(x[vi // 2, vk], "int32") * T.cast(w[vi % 2, vk], "int32")
+
+    def multiplied(sums: Expr, x: tirx.Buffer, w: tirx.Buffer) -> Expr:
+        points = [x.vload([point, 0], dtype=f"{data}x{taken}") for point in (0, 1)]
+        weights = w.vload([0, 0], dtype=f"{weight}x{2 * taken}")
+        return tirx.call_llvm_pure_intrin("int32x4", dot.llvm, sums, tirx.Shuffle(points, half), weights)
+
+    @T.prim_func(s_tir=True)
+    def implementation(
+        x: T.Buffer((2, taken), data, strides=[T.int32(), 1], offset_factor=1),
+        w: T.Buffer((2, taken), weight, offset_factor=1),
+        sums: T.Buffer((4,), "int32", offset_factor=1, scope="local"),
+    ) -> None:
+        with T.sblock("root"):
+            T.reads(sums[0:4], x[0:2, 0:taken], w[0:2, 0:taken])
+            T.writes(sums[0:4])
+            sums[T.ramp(T.int32(0), 1, 4)] = multiplied(sums.vload([0], dtype="int32x4"), x, w)
 
     TensorIntrin.register(f"tvmpose.{dot.name}.{weight}", description, implementation)

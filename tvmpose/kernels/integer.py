@@ -110,6 +110,35 @@ def integer_conv2d(
     )
 
 
+def integer_conv2d_pairs(
+    padded: te.Tensor, packed: te.Tensor, window: Window, size: tuple[int, int], tile: RegisterTile
+) -> te.Tensor:
+    """As integer_conv2d, by matrix products of two points with two channels, four sums in a vector.
+
+    Returns (1, OH, OW / 2, blocks * lanes / 2, 4).
+    """
+    blocks, kernel_height, kernel_width, groups, lanes, taken = (int(n) for n in packed.shape)
+    height, width = size
+    ry, rx = te.reduce_axis((0, kernel_height), "ry"), te.reduce_axis((0, kernel_width), "rx")
+    ri, rk = te.reduce_axis((0, groups), "ri"), te.reduce_axis((0, taken), "rk")
+    (sy, sx), (dy, dx) = window.strides, window.dilation
+    return te.compute(
+        (1, height, width // 2, blocks * lanes // 2, 4),
+        lambda n, y, x, c, q: te.sum(
+            padded[n, y * sy + ry * dy, (x * 2 + q // 2) * sx + rx * dx, ri * taken + rk].astype("int32")
+            * packed[c // (lanes // 2), ry, rx, ri, c % (lanes // 2) * 2 + q % 2, rk].astype("int32"),
+            axis=[ry, rx, ri, rk],
+        ),
+        name="conv",
+        attrs={TEMPLATE: "integer_conv2d", TILE: [tile.rows, tile.columns, tile.vectors, tile.lanes]},
+    )
+
+
+def in_pairs(n: Expr, y: Expr, x: Expr, c: Expr) -> tuple[Expr, ...]:
+    """Where integer_conv2d_pairs has the sum of a point and channel."""
+    return (n, y, x // 2, c // 2, x % 2 * 2 + c % 2)
+
+
 def window_sums(
     padded: te.Tensor, kernel: tuple[int, int], channels: int, window: Window, size: tuple[int, int]
 ) -> te.Tensor:

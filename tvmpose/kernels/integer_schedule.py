@@ -3,14 +3,16 @@
 from math import prod
 
 from tvm.s_tir import Schedule
-from tvm.s_tir.schedule import SBlockRV
+from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from tvmpose.kernels.choices import Choices
 from tvmpose.kernels.cost import MULTIPLY_ADDS
 from tvmpose.kernels.dot_product import DotProduct
 from tvmpose.kernels.integer import TILE, integer_tiles
 from tvmpose.kernels.isa import VectorISA
+from tvmpose.kernels.keep_rolled import keep_rolled
 from tvmpose.kernels.load_pairs import IMPORT
+from tvmpose.kernels.start_at_bias import start_at, take_bias
 from tvmpose.kernels.tiling import (
     RegisterTile,
     inline_epilogue,
@@ -24,7 +26,7 @@ from tvmpose.kernels.tiling import (
 
 
 def schedule_integer_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA, choices: Choices) -> None:
-    _, height, width, _ = output_shape(schedule, conv)
+    _, height, width, *_ = output_shape(schedule, conv)
     _schedule_tiles(schedule, conv, (height, width), isa, choices)
 
 
@@ -56,12 +58,15 @@ def _schedule_tiles(
     default = RegisterTile(*(int(n) for n in schedule.get(conv).annotations[TILE]))
     weights = schedule.get(conv).reads[1].source  # (..., kh, kw, inputs / taken, lanes, taken)
     widening = str(schedule.get(conv).reads[0].source.dtype) == "int16"
-    dot = isa.dot_product(default.lanes, widening, inputs=int(weights.shape[-1]))
-    tile = take_tile(schedule, _tiles(schedule, conv, size, isa, dot, default), choices)
+    points = 2 if len(output_shape(schedule, conv)) == 5 and phases == (1, 1) else 1
+    dot = isa.dot_product(default.lanes, widening, inputs=int(weights.shape[-1]), points=points)
+    tiles = _tiles(schedule, conv, size, isa, dot, default) if points == 1 else [default]
+    tile = take_tile(schedule, tiles, choices)
     output, conv = inline_epilogue(schedule, conv)
+    bias = take_bias(schedule, output, conv)
     window_sums = [block for block in schedule.get_producers(output) if schedule.get(block) != schedule.get(conv)]
     stored = 16 if isa.saturating else 0
-    loops = tile_loops(schedule, output, conv, tile, int(weights.shape[-5]), 4, phases, choices, stored)
+    loops = tile_loops(schedule, output, conv, tile, int(weights.shape[-5]), 4, phases, choices, stored, points)
     (*outer, taken), (*unrolled, lane) = loops.reduction, loops.tile
     if dot.llvm:
         schedule.reorder(*loops.phases, *outer, *loops.tile, taken)
@@ -71,14 +76,21 @@ def _schedule_tiles(
         schedule.reorder(*loops.phases, *outer, taken, *loops.tile)
         vectorize_tile(schedule, unrolled, lane)
     share_between_threads(schedule, conv, loops, choices, beside=window_sums, lanes=64)
+    channel: LoopRV | None = outer[-1]
+    row, column, vector, lane = loops.tile
     if dot.imported:  # it loads them itself
-        row, column, vector, lane = loops.tile
         schedule.reorder(vector, row, column, lane)
         schedule.annotate(outer[0], IMPORT, dot.imported)
     elif dot.llvm and isa.by_element:
-        load_inputs_by_vectors(schedule, conv, outer[-1], loops.tile)
+        channel = load_inputs_by_vectors(schedule, conv, outer[-1], loops.tile, passes=2)
+        if channel is None:
+            schedule.reorder(vector, row, column, lane)
+            channel = outer[-1]
+    if channel is not None and isa.by_element and dot.llvm:
+        keep_rolled(schedule, channel)
     schedule.annotate(conv, MULTIPLY_ADDS, prod(int(axis.dom.extent) for axis in schedule.get(conv).iter_vars))
     init = schedule.decompose_reduction(conv, outer[0])
+    start_at(schedule, init, bias)
     if dot.llvm:
         schedule.vectorize(schedule.get_loops(init)[-1])
         schedule.tensorize(lane, dot.intrinsic(str(weights.dtype)))

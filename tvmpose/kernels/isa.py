@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from tvm.target import Target
 
-from tvmpose.kernels.dot_product import MADD, MULL, MULTIPLY_ADD, SDOT, VNNI, DotProduct
+from tvmpose.kernels.dot_product import MADD, MULL, MULTIPLY_ADD, SDOT, SMMLA, VNNI, DotProduct
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,15 @@ class VectorISA:
         """The dtype in which quantized activations are stored: what its dot products take, if they take bytes."""
         return "int8" if self.dot_products[0].widens else self.dot_products[0].data
 
-    def dot_product(self, lanes: int, widening: bool = False, inputs: int = 0) -> DotProduct:
+    def dot_product(self, lanes: int, widening: bool = False, inputs: int = 0, points: int = 1) -> DotProduct:
         """The one for vectors of so many 32-bit lanes, one of those that lanes_for returns.
 
         widening: one that takes 16 bits, even where the CPU has one for bytes. inputs: how many there are to sum; the
-        first that takes a whole part of them, if one does.
+        first that takes a whole part of them, if one does. points: how many neighbours there are in a row of outputs;
+        one that takes several takes whole parts of inputs and points.
         """
         dots = [dot for dot in self.dot_products if dot.lanes == lanes and (dot.widens or not widening)]
+        dots = [dot for dot in dots if dot.points == 1 or not (points % dot.points or inputs % dot.taken)]
         return next((dot for dot in dots if dot.data == dots[0].data and inputs % dot.taken == 0), dots[0])
 
     def lanes_for(self, channels: int) -> int:
@@ -58,7 +60,8 @@ def vector_isa(target: Target) -> VectorISA:
     has = target_features(target)
     triple = str(target.attrs.get("mtriple", ""))
     if triple.startswith("aarch64"):
-        dots = (*((SDOT,) if "dotprod" in has else MULL), MULTIPLY_ADD)
+        products = (SDOT,) if "dotprod" in has else MULL
+        dots = (*((SMMLA,) if "i8mm" in has else ()), *products, MULTIPLY_ADD)
         return replace(_NEON, registers=32, dot_products=dots, by_element=True)
     if triple.startswith("arm"):
         return _NEON

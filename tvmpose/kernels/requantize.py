@@ -56,8 +56,7 @@ class Rounding(Enum):
 
 def rounded_even(value: Expr, lanes: int = 1) -> Expr:
     """float32 to the nearest int32, half to even: one instruction, which no multiplication can be fused into."""
-    dtype = "int32" if lanes == 1 else f"int32x{lanes}"
-    return tirx.call_llvm_pure_intrin(dtype, "llvm.lrint", value)
+    return tirx.call_llvm_pure_intrin(_vector("int32", lanes), "llvm.lrint", value)
 
 
 def rounded_away(value: Expr, dtype: str = "float32") -> Expr:
@@ -86,23 +85,32 @@ def _nearest_away(value: Expr, output: Output) -> Expr:
     return tirx.min(tirx.max(rounded, low), high).astype("int32").astype(output.dtype)
 
 
-def _nearest_even_saturated(value: Expr, output: Output) -> Expr:
+def nearest_even_saturated(value: Expr, output: Output, lanes: int = 1) -> Expr:
     """As _nearest_even of what is below BOUND, by additions and conversions that saturate: vectors narrow at once."""
-    whole = _saturated(rounded_even(value), "int32", "int16")
-    moved = tirx.call_llvm_pure_intrin("int16", "llvm.sadd.sat", whole, tirx.const(output.zero_point, "int16"))
-    number, limits = _saturated(moved, "int16", output.dtype), np.iinfo(output.dtype)
+    whole = _saturated(rounded_even(value, lanes), "int32", "int16", lanes)
+    zero_point = _constant(output.zero_point, "int16", lanes)
+    moved = tirx.call_llvm_pure_intrin(_vector("int16", lanes), "llvm.sadd.sat", whole, zero_point)
+    number, limits = _saturated(moved, "int16", output.dtype, lanes), np.iinfo(output.dtype)
     if output.low > limits.min:
-        number = tirx.max(number, tirx.const(output.low, output.dtype))
+        number = tirx.max(number, _constant(output.low, output.dtype, lanes))
     if output.high < limits.max:
-        number = tirx.min(number, tirx.const(output.high, output.dtype))
+        number = tirx.min(number, _constant(output.high, output.dtype, lanes))
     return number
 
 
-def _saturated(value: Expr, wider: str, dtype: str) -> Expr:
+def _saturated(value: Expr, wider: str, dtype: str, lanes: int) -> Expr:
     """An integer of the type `wider`, cut to the range of another."""
     limits = np.iinfo(dtype)
-    low, high = (tirx.const(int(n), wider) for n in (limits.min, limits.max))
-    return tirx.min(tirx.max(value, low), high).astype(dtype)
+    low, high = (_constant(int(n), wider, lanes) for n in (limits.min, limits.max))
+    return tirx.Cast(_vector(dtype, lanes), tirx.min(tirx.max(value, low), high))
+
+
+def _vector(dtype: str, lanes: int) -> str:
+    return dtype if lanes == 1 else f"{dtype}x{lanes}"
+
+
+def _constant(value: int, dtype: str, lanes: int) -> Expr:
+    return tirx.const(value, dtype) if lanes == 1 else tirx.Broadcast(tirx.const(value, dtype), lanes)
 
 
 def quantize_value(data: te.Tensor, target: Quantization, rounding: Rounding) -> te.Tensor:
@@ -169,7 +177,7 @@ class Requantize:
                 number = total.astype("float32") * scales[0][c]
                 number = number + scales[1][c] if scales[1:] else number
                 if self.saturating and bounded and self.output.dtype in ("int8", "uint8"):
-                    return _nearest_even_saturated(number, self.output)
+                    return nearest_even_saturated(number, self.output)
                 return self.rounding.nearest(number, self.output, bounded)
             product = fixed_point_product_once if self.once else fixed_point_product
             return cut_to_range(product(total.astype("int32"), scales[0][c], scales[1][c]), self.output)

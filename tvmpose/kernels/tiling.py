@@ -103,14 +103,14 @@ def by_element_tiles(
         if count % joined == 0
         for columns in divisors(width, 16)
         for rows in divisors(height, 4)
-        if rows * columns * (count + held) + spare < registers
+        if columns % dot.points == 0 and rows * columns * (count + held / dot.points) + spare < registers
     ]
 
     def instructions_per_product(tile: RegisterTile) -> float:
         points, count = tile.rows * tile.columns, tile.vectors
         loop = 3  # counter, pointer, branch
         times = 16 // max(4, dot.taken)  # that it multiplies with a vector of weights, or with two
-        inputs, weights = points * (times * dot.broadcast + (dot.taken < 8)), lanes * count / 2
+        inputs, weights = points * (times * dot.broadcast + (dot.taken < 8 or dot.points)), lanes * count / 2
         # a tie goes to fewer rows
         return (inputs + weights + loop) / (times * points * count) + 0.001 * tile.rows
 
@@ -157,11 +157,13 @@ def tile_loops(
     phases: tuple[int, int],
     choices: Choices,
     stored: int = 0,
+    points: int = 1,
 ) -> TileLoops:
     """Make the output's loops bands of rows, output channels, rows of tiles, columns of tiles; inside, the tile.
 
     The convolution comes inside a tile, into registers. All phases of a transposed convolution's tile are made from the
     same input and stored together. stored: lanes of the vectors in which the output is, where not those of the tile.
+    points: columns whose sums share a vector, (n, y, x / points, c / lanes, points * lanes).
     """
     n, y, x, c = schedule.get_loops(output)
     (_, height, width, channels), (sy, sx) = output_shape(schedule, output), phases
@@ -174,7 +176,7 @@ def tile_loops(
     schedule.compute_at(conv, x_outer, preserve_unit_loops=True)
     schedule.set_scope(conv, 0, "local")
     vectorize_tile(schedule, [row, column, vector], lane)
-    if lanes != tile.lanes:
+    if lanes != tile.lanes and points == 1:
         _join_vectors(schedule, output, conv, tile.lanes)
     whole = channels % (tile.vectors * tile.lanes) == 0
     if -(-channels // tile.lanes) % tile.vectors and extent(schedule, c_outer) <= WRITTEN_OUT:
@@ -187,7 +189,10 @@ def tile_loops(
     *spatial, conv_channel = schedule.get_loops(conv)[-rank - reductions : -reductions]
     _, conv_row, conv_column, *conv_phases = spatial
     reduction = schedule.get_loops(conv)[-reductions:]
-    conv_vector, conv_lane = schedule.split(conv_channel, [tile.vectors, tile.lanes])
+    if points > 1:
+        (conv_vector,), conv_lane, conv_phases = conv_phases, conv_channel, []
+    else:
+        conv_vector, conv_lane = schedule.split(conv_channel, [tile.vectors, tile.lanes])
     inner = (conv_row, conv_column, conv_vector, conv_lane)
     return TileLoops(n, band, c_outer, inner, conv_phases, reduction, whole)
 
@@ -202,15 +207,19 @@ def _join_vectors(schedule: Schedule, output: SBlockRV, conv: SBlockRV, lanes: i
     vectorize_tile(schedule, [*outer, vector], lane)
 
 
-def load_inputs_by_vectors(schedule: Schedule, conv: SBlockRV, channel: LoopRV, tile: Sequence[LoopRV]) -> bool:
+def load_inputs_by_vectors(
+    schedule: Schedule, conv: SBlockRV, channel: LoopRV, tile: Sequence[LoopRV], passes: int = 1
+) -> LoopRV | None:
     """A vector of each point's inputs into a register, and their products one by one, all those of a weight together.
 
-    channel: the loop over inputs. False, and nothing is done, where they are no whole vectors.
+    channel: the loop over inputs; returns that over vectors of them, of so many passes at least. None, and nothing is
+    done, where they are no whole vectors.
     """
     row, column, vector, lane = tile
-    steps = max(n for n in (4, 2, 1) if extent(schedule, channel) % n == 0)
+    most = extent(schedule, channel) // passes
+    steps = max((n for n in (4, 2) if n <= most and extent(schedule, channel) % n == 0), default=1)
     if steps == 1 or len(schedule.get(conv).reads[0].source.shape) == 3:
-        return False
+        return None
     channel, element = schedule.split(channel, [None, steps])
     schedule.reorder(channel, element, vector, row, column, lane)
     schedule.unroll(element)
@@ -218,7 +227,7 @@ def load_inputs_by_vectors(schedule: Schedule, conv: SBlockRV, channel: LoopRV, 
     schedule.compute_at(inputs, channel, preserve_unit_loops=True)
     *points, loaded = schedule.get_loops(inputs)[-4:]
     vectorize_tile(schedule, points, loaded)
-    return True
+    return channel
 
 
 def share_between_threads(

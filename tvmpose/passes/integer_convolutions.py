@@ -11,7 +11,9 @@ from tvmpose.kernels.dot_product import DotProduct
 from tvmpose.kernels.integer import (
     Output,
     adjacent_vectors,
+    in_pairs,
     integer_conv2d,
+    integer_conv2d_pairs,
     integer_conv2d_transpose,
     integer_depthwise_conv2d,
     integer_tile,
@@ -145,7 +147,8 @@ def _dense(
     walk: Walk, call: relax.Call, data: Integer, kernel: _Kernel, window: Window, requantize: Requantize
 ) -> relax.Expr:
     outputs = kernel.integers.shape[3]
-    dot, weight, left_over = _dot_product(walk, kernel, outputs, kernel.integers.shape[2])
+    points = int(call.ty.shape[2])
+    dot, weight, left_over = _dot_product(walk, kernel, outputs, kernel.integers.shape[2], points)
     source, padding = data.value, window.padding
     if not dot.widens and weight.shape[2] % dot.taken and window.dilation[1] == 1:
         # so few channels that a dot product takes neighbouring pixels' as well: rows of bytes, padded beforehand
@@ -160,25 +163,35 @@ def _dense(
     zero_point = 0 if dot.widens else data.zero_point  # what is left of it in the sums
     taken = weight.astype("int64").sum((0, 1, 2))
     bias = kernel.bias - zero_point * (taken - height * width * inputs * left_over.astype("int64"))
+    bias = np.pad(bias, (0, packed.shape[0] * packed.shape[4] - outputs))
+    if dot.points == 2:
+        bias = np.tile(bias.reshape(-1, 2), (1, 2))
     bounded = requantize.bounded(kernel.largest())
 
     def compute(x: te.Tensor, w: te.Tensor, start: te.Tensor, *constants: te.Tensor) -> te.Tensor:
         padded = x if len(x.shape) == 3 else pad_integer(x, padding, channels, data.zero_point, dot.data)
-        sums = integer_conv2d(padded, w, window, size, tile)
+        if dot.points == 2:
+            pairs = integer_conv2d_pairs(padded, w, window, size, tile)
+            at = lambda n, y, x, c: pairs[in_pairs(n, y, x, c)] + start[in_pairs(n, y, x, c)[-2:]]  # noqa: E731
+        else:
+            sums = integer_conv2d(padded, w, window, size, tile)
+            at = lambda n, y, x, c: sums[n, y, x, c] + start[c]  # noqa: E731
         if not left_over.any():
-            return requantize.store(lambda n, y, x, c: sums[n, y, x, c] + start[c], shape, constants, bounded)
+            return requantize.store(at, shape, constants, bounded)
         totals, (zeros, *scales) = window_sums(padded, (height, width), inputs, window, size), constants
-        corrected = lambda n, y, x, c: sums[n, y, x, c] + start[c] - zeros[c] * totals[n, y, x]  # noqa: E731
+        corrected = lambda n, y, x, c: at(n, y, x, c) - zeros[c] * totals[n, y, x]  # noqa: E731
         return requantize.store(corrected, shape, scales, bounded)
 
     constants = [dot.arranged(packed), bias.astype("int32"), *[left_over.astype("int32")] * bool(left_over.any())]
     return walk.call("integer_conv2d", compute, source, *map(relax.const, [*constants, *requantize.constants()]))
 
 
-def _dot_product(walk: Walk, kernel: _Kernel, outputs: int, inputs: int) -> tuple[DotProduct, np.ndarray, np.ndarray]:
-    """The best that can take the weights; they, and what is left of their zero points."""
+def _dot_product(
+    walk: Walk, kernel: _Kernel, outputs: int, inputs: int, points: int = 1
+) -> tuple[DotProduct, np.ndarray, np.ndarray]:
+    """The best that can take the weights; they, and what is left of their zero points. points: of a row of outputs."""
     lanes = walk.isa.lanes_for(outputs)
-    dot, (weight, left_over) = walk.isa.dot_product(lanes, inputs=inputs), kernel.signed()
+    dot, (weight, left_over) = walk.isa.dot_product(lanes, inputs=inputs, points=points), kernel.signed()
     if dot.pairwise and weight.min() == -128:  # two products of the least bytes would overflow
         dot = walk.isa.dot_product(lanes, widening=True)
     return (dot, *kernel.wide()) if dot.widens else (dot, weight, left_over)
@@ -212,10 +225,10 @@ def _depthwise(
     largest = int(np.abs(numbers).sum((0, 1)).max()) * 255
     if largest >= _EXACT_IN_FLOAT:
         raise NotLowered(f"its sums reach {largest}")
-    widened = walk.isa.multiplies_long
-    if not widened and walk.rounding is not Rounding.REFERENCE and numbers.shape[1] <= 8:
+    zips = walk.isa.saturating
+    if walk.rounding is not Rounding.REFERENCE and numbers.shape[1] <= 8:
         size = (int(call.args[0].ty.shape[1]), int(call.args[0].ty.shape[2]))
-        depthwise = Depthwise(size, channels, numbers.shape[:2], window, data.zero_point, requantize.output)
+        depthwise = Depthwise(size, channels, numbers.shape[:2], window, data.zero_point, requantize.output, zips)
         dot = depthwise.dot_product(walk.isa)
         if dot and requantize.bounded(kernel.largest()) and requantize.output.dtype != "int16":
             bias = kernel.bias - data.zero_point * numbers.sum((0, 1))
@@ -224,6 +237,7 @@ def _depthwise(
             return walk.call_kernel(
                 "integer_depthwise_conv2d", function, call.ty.shape, requantize.output.dtype, data.value, *tables
             )
+    widened = walk.isa.multiplies_long
     lanes = 8 if widened else walk.isa.lanes_for(channels)
     weight = np.pad(numbers, ((0, 0), (0, 0), (0, -channels % lanes))).astype("int16" if widened else "float32")
     shape = tuple(int(n) for n in call.ty.shape)
@@ -255,7 +269,7 @@ def _transposed(walk: Walk, call: relax.Call, data: Integer, kernel: _Kernel, re
     _, sy, sx, *_ = packed.shape
     taken = packed.astype("int64").sum((3, 4, 5, 7)).transpose(1, 2, 0, 3).reshape(sy, sx, -1)[..., :outputs]
     bias = kernel.bias - (0 if dot.widens else data.zero_point) * taken
-
+    bias = np.pad(bias, ((0, 0), (0, 0), (0, packed.shape[0] * packed.shape[6] - outputs)))
     bounded = requantize.bounded(kernel.largest())
 
     def compute(x: te.Tensor, w: te.Tensor, start: te.Tensor, *scales: te.Tensor) -> te.Tensor:

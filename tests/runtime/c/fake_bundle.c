@@ -1,8 +1,8 @@
 /* fake_bundle.c - a bundle's library without a network, so that bindings and the command line are tested without a
  * compiler. It reports what it was given: keypoints 0, 1, 2 are the box's corner, middle and far corner, and their
  * scores are red, green and blue of the pixel in the middle (NV12: Y, U, V), over 255.
- * FAKE_ABI, FAKE_NO_CARD and FAKE_TARGET change its character; so does FAKE_NEEDS, a mask of CPU features, of which the
- * CPU has those of the mask in the environment's FAKE_CPU. */
+ * FAKE_ABI, FAKE_HANGS, FAKE_NO_CARD and FAKE_TARGET change its character; so does FAKE_NEEDS, a mask of CPU features,
+ * of which the CPU has those of the mask in the environment's FAKE_CPU. */
 #include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -137,6 +137,9 @@ static int run_rotated(tvmpose_handle *h, const tvmpose_image *image, const tvmp
 
 static int run_tensors(tvmpose_handle *h, const void *const *in, void *const *out) {
   (void)h;
+#ifdef FAKE_HANGS
+  for (volatile int forever = 1; forever;) continue;
+#endif
   for (int i = 0; i < 6; i++) ((float *)out[0])[i] = 2 * ((const float *)in[0])[i] + (float)((const int8_t *)in[1])[i];
   return TVMPOSE_OK;
 }
