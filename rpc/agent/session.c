@@ -174,6 +174,7 @@ static int call(session *s, const function *f, const argument *arguments, int co
   }
   int kind = f->call(s, arguments, &result);
   int status = result.failed    ? raise(s, "the agent is out of memory")
+               : kind == ENDS   ? s->over
                : kind == RAISES ? send_text(s, result.data, result.bytes)
                                 : send_result(s, kind, &result);
   free(result.data);
