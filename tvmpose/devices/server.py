@@ -38,7 +38,7 @@ class Serving:
     tracker: Address | None = None
     host: str = "127.0.0.1"  # to listen on
     port: int = 0  # 0: a free one
-    address: str | None = None  # that the tracker tells clients; None for that which it sees
+    address: str | None = None  # HOST[:PORT] that the tracker tells clients; None for that which it sees
     limits: Limits = field(default_factory=Limits)
     through: Sequence[str] = ()  # a command that programs are run with
 
@@ -77,6 +77,13 @@ def serve(serving: Serving, log: Log) -> None:
         _Server(serving, listener, log).run()
 
 
+def _told(address: str | None, port: int) -> tuple[str | None, int]:
+    host, colon, own = (address or "").partition(":")
+    if not colon or not own.isdigit():  # with more colons: IPv6
+        return address, port
+    return host, int(own)
+
+
 class _Server:
     def __init__(self, serving: Serving, listener: socket.socket, log: Log) -> None:
         self._serving, self._listener, self._log = serving, listener, log
@@ -91,8 +98,9 @@ class _Server:
         port = listener.getsockname()[1]
         log(f"listening on {serving.host}:{port} as {serving.key}")
         warn_if_open(serving.host, log)
+        host, told_port = _told(serving.address, port)
         self._registration = (
-            Registration(serving.tracker, serving.key, port, serving.address, log) if serving.tracker else None
+            Registration(serving.tracker, serving.key, told_port, host, log) if serving.tracker else None
         )
         self._limit = linux_state.clock_limit()
         self._greetings: list[Greeting] = []
