@@ -97,6 +97,7 @@ static uint64_t memory_of_machine(void) {
 
 static void split_words(options *o, char *text) {
   int count = 0;
+  setenv("TVMPOSE_THROUGH", text, 1); /* for programs that start others */
   for (char *word = strtok(text, " "); word; word = strtok(NULL, " ")) {
     if (count == MAX_WORDS) misuse("--through has too many words", NULL);
     o->through[count++] = word;
