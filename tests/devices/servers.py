@@ -93,8 +93,8 @@ class Process:
 
 
 @contextmanager
-def started(command: Sequence[str | Path], temporary: Path, leaves: Sequence[str] = ()) -> Iterator[Process]:
-    """A process until the end of the ``with``; then its sessions' folders, which lie in ``temporary``, are gone."""
+def started(command: Sequence[str | Path], temporary: Path) -> Iterator[Process]:
+    """A process until the end of the ``with``, whose sessions have their folders in ``temporary``."""
     temporary.mkdir(exist_ok=True)
     environment = os.environ | {"TMPDIR": str(temporary)}
     process = Process(
