@@ -128,6 +128,7 @@ def test_serve_through_ssh__nobody_there__says_what_to_try(board: Board) -> None
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("agent")
 def test_serve_through_ssh__port_taken__another(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []

@@ -129,7 +129,12 @@ class _Theirs:
     def run(self, threads: int, seconds: float) -> int:
         """Nanoseconds of a frame, on average. Raises DeviceError where it cannot run."""
         flags = [*self._flags, f"--num_threads={threads}", f"--min_secs={seconds}"]
-        done = self._device.run_own("sh", ["-c", _RUN, "sh", *flags], timeout=self._limit, files=self._files)
+        try:
+            done = self._device.run_own("sh", ["-c", _RUN, "sh", *flags], timeout=self._limit, files=self._files)
+        except DeviceError as error:
+            if "no such program" in str(error):
+                raise DeviceError(f"not available: the board has no sh to run LiteRT's {BENCHMARK} with") from None
+            raise
         if done.code == _NOT_FOUND:
             raise DeviceError(f"not available: put LiteRT's {BENCHMARK} into the PATH of the board's server")
         self.outputs = done.output
