@@ -20,7 +20,7 @@ from tvmpose.extras import require
 from tvmpose.frontend.source import FORMATS, Source
 from tvmpose.pose.skeletons import SKELETONS
 from tvmpose.quantize.request import Quantized, Request
-from tvmpose.selection import PartialJudge, parse, select
+from tvmpose.selection import PartialJudge, Selection, parse, select
 from tvmpose.self_check import self_check
 from tvmpose.targets import Target, host_target, needed_features
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tvmpose.baselines.judge import Judge
     from tvmpose.kernels.requantize import Rounding
     from tvmpose.modelspec import ModelSpec
+    from tvmpose.tuning.records import Unit
 
 # By source format: the arithmetic of its runtime, as it is set up by default.
 DEFAULT_ROUNDING = {"tflite": "xnnpack", "onnx": "ort", "torch": "torch"}
@@ -56,6 +57,7 @@ class Options:
     quantization: Request | None = None  # of a float model
     weights: Compact | None = None  # what those of float convolutions are rounded to
     accept_loss: bool = False  # of accuracy, by either of these
+    records: "Unit | None" = "seconds"  # which of tuning's to compile with
 
     @property
     def precision(self) -> str:
@@ -138,9 +140,7 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
     Raises ModelError, VerifyError, InputError or SetupError, each with one line.
     """
     require("tvm", extra="compiler")
-    from tvmpose.codegen.pixels import check_card
     from tvmpose.passes.pipeline import begin_pipeline
-    from tvmpose.passes.prune import prune
     from tvmpose.qdq import output_steps
 
     _pass_through_tvm()
@@ -149,29 +149,16 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
     if options.dump:
         _make_dump(options.dump / "build")
     pictures = _pictures(options) if options.verify else []
-    module, spec = options.source.load()
-    source_rounding = rounding = _rounding_of(options, module)
-    quantized = f"; quantized, rounding as {rounding.value}" if rounding else ""
-    progress("import", f"{options.source.format}, {len(spec.inputs)} in, {len(spec.outputs)} out{quantized}")
-    if options.card:
-        check_card(spec, options.card)
-    if options.weights and rounding:
-        raise InputError(f"--precision {options.precision}: {options.source.path} computes in integers")
-    done = None
-    if options.quantization:
-        source = sha256_of(options.source.path)
-        module, done = options.quantization.apply(module, spec, options.card, source, progress)
-        rounding = _rounding("ort")  # float32 scales, half to even, which int16 needs
+    network = import_network(options, progress)
+    module, spec, options = network.module, network.spec, replace(options, card=network.card)
+    source_rounding, rounding, done = network.source_rounding, network.rounding, network.quantized
     judge = options.source.judge(rounding=source_rounding and source_rounding.value) if options.verify else None
-    if options.outputs is not None or options.keypoints is not None:
-        selection, whole = select(spec, options.card, options.outputs, options.keypoints), spec
-        module, spec = prune(module, selection.parts), selection.spec(spec)
-        options, judge = replace(options, card=selection.card), judge and PartialJudge(judge, selection)
-        progress("prune", f"{len(spec.outputs)} of {len(whole.outputs)} outputs" + _kept(options.card))
+    if judge and network.selection:
+        judge = PartialJudge(judge, network.selection)
     with tempfile.TemporaryDirectory(prefix="tvmpose-") as temporary:
         directory = options.dump / "build" if options.dump else Path(temporary)
         weights = Compact.FLOAT16 if done else options.weights
-        work = Work(spec, options.card, progress, options.dump, options.guard_bytes, rounding, weights)
+        work = Work(spec, options.card, progress, options.dump, options.guard_bytes, rounding, weights, options.records)
         begun = begin_pipeline(module, work.after_phase)
         libraries = compile_levels(begun, options.target, options.name, directory, work)
         verifications, sample = [bundle.Verification("not verified")] * len(libraries), None
@@ -196,6 +183,44 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
             verifications = [_verification(library, verified) for library in libraries]
         manifest = _write(options, libraries, spec, verifications, sample, rounding, done)
     return Report(manifest, libraries, findings)
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is to be compiled, whatever the target: of what was imported, what was kept, quantized where asked."""
+
+    module: "IRModule"
+    spec: "ModelSpec"
+    card: Card | None
+    source_rounding: "Rounding | None"  # None of a float model
+    rounding: "Rounding | None"  # None where it computes in floats
+    quantized: Quantized | None  # by us
+    selection: Selection | None
+
+
+def import_network(options: Options, progress: Progress = lambda step, result: None) -> Network:
+    """Read the model, quantize it and cut off what is not wanted. Raises ModelError or InputError."""
+    from tvmpose.codegen.pixels import check_card
+    from tvmpose.passes.prune import prune
+
+    module, spec = options.source.load()
+    source_rounding = rounding = _rounding_of(options, module)
+    said = f"; quantized, rounding as {rounding.value}" if rounding else ""
+    progress("import", f"{options.source.format}, {len(spec.inputs)} in, {len(spec.outputs)} out{said}")
+    card, quantized, selection = options.card, None, None
+    if card:
+        check_card(spec, card)
+    if options.weights and rounding:
+        raise InputError(f"--precision {options.precision}: {options.source.path} computes in integers")
+    if options.quantization:
+        source = sha256_of(options.source.path)
+        module, quantized = options.quantization.apply(module, spec, card, source, progress)
+        rounding = _rounding("ort")  # float32 scales, half to even, which int16 needs
+    if options.outputs is not None or options.keypoints is not None:
+        selection, whole = select(spec, card, options.outputs, options.keypoints), spec
+        module, spec, card = prune(module, selection.parts), selection.spec(spec), selection.card
+        progress("prune", f"{len(spec.outputs)} of {len(whole.outputs)} outputs" + _kept(card))
+    return Network(module, spec, card, source_rounding, rounding, quantized, selection)
 
 
 @dataclass(frozen=True)

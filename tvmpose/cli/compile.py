@@ -56,6 +56,13 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument(
         "--accept-accuracy-loss", action="store_true", help="write the bundle however far --precision moves keypoints"
     )
+    parser.add_argument(
+        "--records",
+        choices=["time", "count", "none"],
+        default="time",
+        help="of `tvmpose tune`, to compile with: those that were timed, those that counted instructions, or none "
+        "(default: time)",
+    )
     parser.add_argument("--samples", type=Path, metavar="DIR", help="photos to verify with (default: the sample photo)")
     parser.add_argument(
         "--no-verify", action="store_true", help="do not compare with the source model; the manifest says so"
@@ -110,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
     from tvmpose.extras import require
     from tvmpose.frontend.source import FORMATS, Source
     from tvmpose.targets import load_target
+    from tvmpose.tuning.records import UNITS
 
     if Path(args.model).suffix in FORMATS:
         Source(Path(args.model))  # is it there? Asked before TVM, which takes seconds to come
@@ -133,6 +141,7 @@ def run(args: argparse.Namespace) -> int:
         quantization=_quantization(args, options.card is not None),
         weights=Compact(args.precision) if args.precision in ("float16", "bfloat16") else None,
         accept_loss=args.accept_accuracy_loss,
+        records=UNITS[args.records],
     )
     target = options.target
     cpus = (" ".join([variant.cpu, *variant.attributes]) for variant in target.variants)

@@ -23,6 +23,7 @@ VERBS = (
     "serve",
     "pull",
     "quantize",
+    "tune",
     "compile",
     "run",
     "bench",

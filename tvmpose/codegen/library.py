@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tvmpose.compact import Compact
     from tvmpose.kernels.requantize import Rounding
     from tvmpose.modelspec import ModelSpec
+    from tvmpose.tuning.records import Unit
 
 Progress = Callable[[str, str], None]
 """Called after each step with its name and what came of it."""
@@ -47,7 +48,7 @@ class Work:
 
     dump: write the IR after each phase there. guard_bytes: see tvmpose_model.guard_bytes in model.h.
     rounding: of a quantized model; None is the pipeline's default. weights: what those of float convolutions are made
-    of.
+    of. records: which of tuning's to use.
     """
 
     spec: "ModelSpec"
@@ -57,6 +58,7 @@ class Work:
     guard_bytes: int = 0
     rounding: "Rounding | None" = None
     weights: "Compact | None" = None
+    records: "Unit | None" = "seconds"
 
     def after_phase(self, phase: str, module: "IRModule") -> None:
         """For the pipeline: reports what came of a phase, and dumps it."""
@@ -101,9 +103,19 @@ def finish_library(module: "IRModule", target: Target, names: Names, directory: 
     from tvmpose.codegen.toolchain import build_library, toolchain_for
     from tvmpose.kernels.requantize import Rounding
     from tvmpose.passes.pipeline import finish_pipeline
+    from tvmpose.tuning.hits import count_hits, usable
 
     toolchain, progress, spec, card = toolchain_for(target), work.progress, work.spec, work.card
-    module = finish_pipeline(module, target.llvm(), work.after_phase, work.rounding or Rounding.XNNPACK, work.weights)
+    records = usable(target, work.records) if work.records else {}
+
+    def after_phase(phase: str, module: "IRModule") -> None:
+        work.after_phase(phase, module)
+        if phase == "fuse" and records:
+            progress("tuned", str(count_hits(module, records)))
+
+    tuned = {workload: record.decisions for workload, record in records.items()}
+    rounding = work.rounding or Rounding.XNNPACK
+    module = finish_pipeline(module, target.llvm(), after_phase, rounding, work.weights, tuned)
     plan = plan_module(module)
     plan.rename(plan.inputs, [tensor.name for tensor in spec.inputs])
     plan.rename(plan.outputs, [tensor.name for tensor in spec.outputs])

@@ -57,10 +57,12 @@ def run_program(
     limits: Limits = Limits(),
     client: socket.socket | None = None,
     through: Sequence[str] = (),
+    alone: bool = True,
 ) -> Ending:
     """Run it in a folder of its own, made below ``folder``, in which ``files`` lie by name.
 
-    client: whose end is the program's end too. through: a command that it is run with. Raises ConnectionError where the
+    client: whose end is the program's end too. through: a command that it is run with. alone: this process has no other
+    children, so that all are killed in the end. Raises ConnectionError where the
     client has gone, OSError where the folder cannot be made.
     """
     place = folder / ".run"
@@ -85,7 +87,7 @@ def run_program(
     except OSError as error:
         return Ending(NOT_STARTED, error.errno or 0, 0.0, b"", b"")
     try:
-        return _Watched(process, limits, client).until(start, timeout)
+        return _Watched(process, limits, client, alone).until(start, timeout)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
@@ -101,9 +103,11 @@ def _limit(limits: Limits) -> None:
 class _Watched:
     """A program that runs, and what it has printed."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", limits: Limits, client: socket.socket | None) -> None:
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", limits: Limits, client: socket.socket | None, alone: bool
+    ) -> None:
         assert process.stdout and process.stderr
-        self._process, self._limits, self._client = process, limits, client
+        self._process, self._limits, self._client, self._alone = process, limits, client, alone
         self._output, self._error = bytearray(), bytearray()
         self._selector = selectors.DefaultSelector()
         self._end = os.pidfd_open(process.pid)
@@ -124,7 +128,8 @@ class _Watched:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             code = self._process.wait()
-            kill_children()
+            if self._alone:
+                kill_children()
             self._drain()
             self._close()
         if len(self._output) > self._limits.output_bytes:

@@ -5,59 +5,79 @@ from math import prod
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 
+from tvmpose.kernels.choices import Choices
 from tvmpose.kernels.isa import VectorISA
 from tvmpose.kernels.tiling import (
     RegisterTile,
-    conv2d_tile,
+    TileLoops,
+    conv2d_tiles,
     divisors,
     extent,
-    float_tile,
+    float_tiles,
     inline_epilogue,
     load_inputs_by_vectors,
     output_shape,
     share_between_threads,
+    take_band,
+    take_tile,
     tile_loops,
-    tiles_per_band,
     vectorize_tile,
 )
 
 
-def schedule_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
+def schedule_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA, choices: Choices) -> None:
     _, height, width, _ = output_shape(schedule, conv)
-    _schedule_tiles(schedule, conv, _tile(schedule, conv, (height, width), isa), isa)
+    _schedule_tiles(schedule, conv, (height, width), isa, choices)
 
 
-def schedule_conv2d_transpose(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
+def schedule_conv2d_transpose(schedule: Schedule, conv: SBlockRV, isa: VectorISA, choices: Choices) -> None:
     _, rows, columns, sy, sx, _ = output_shape(schedule, conv)
-    _schedule_tiles(schedule, conv, _tile(schedule, conv, (rows, columns), isa), isa, phases=(sy, sx))
+    _schedule_tiles(schedule, conv, (rows, columns), isa, choices, phases=(sy, sx))
 
 
-def _tile(schedule: Schedule, conv: SBlockRV, size: tuple[int, int], isa: VectorISA) -> RegisterTile:
+def _tiles(schedule: Schedule, conv: SBlockRV, size: tuple[int, int], isa: VectorISA) -> list[RegisterTile]:
+    """Those that read the weights as they are packed."""
     *_, inputs, lanes = (int(n) for n in schedule.get(conv).reads[1].source.shape)
     channels = output_shape(schedule, conv)[-1]
     if isa.by_element:
-        return float_tile(size, channels, inputs, isa)
-    return conv2d_tile(*size, channels // lanes, lanes, isa.registers)
+        return [tile for tile in float_tiles(size, channels, inputs, isa) if tile.vectors * tile.lanes == lanes]
+    return conv2d_tiles(*size, channels // lanes, lanes, isa.registers)
 
 
 def _schedule_tiles(
-    schedule: Schedule, conv: SBlockRV, tile: RegisterTile, isa: VectorISA, phases: tuple[int, int] = (1, 1)
+    schedule: Schedule,
+    conv: SBlockRV,
+    size: tuple[int, int],
+    isa: VectorISA,
+    choices: Choices,
+    phases: tuple[int, int] = (1, 1),
 ) -> None:
+    tile = take_tile(schedule, _tiles(schedule, conv, size, isa), choices)
     kernel_rows = int(schedule.get(conv).reads[1].source.shape[-4])  # of the weights (..., kh, kw, inputs, lanes)
     output, conv = inline_epilogue(schedule, conv)
-    loops = tile_loops(schedule, output, conv, tile, kernel_rows, 3, phases)
+    loops = tile_loops(schedule, output, conv, tile, kernel_rows, 3, phases, choices)
     *unrolled, lane = loops.tile
     schedule.reorder(*loops.phases, *loops.reduction, *loops.tile)
     vectorize_tile(schedule, unrolled, lane)
-    share_between_threads(schedule, conv, loops)
-    if isa.by_element and not load_inputs_by_vectors(schedule, conv, loops.reduction[-1], loops.tile):
+    share_between_threads(schedule, conv, loops, choices)
+    if not isa.by_element:
+        _unroll_inputs(schedule, loops, choices)
+    elif not load_inputs_by_vectors(schedule, conv, loops.reduction[-1], loops.tile):
         for loop in loops.reduction[1:]:  # few inputs: LLVM would unroll them too, and not as well
             if prod(extent(schedule, other) for other in loops.reduction[1:]) <= 16:
                 schedule.unroll(loop)
     schedule.decompose_reduction(conv, loops.reduction[0])
 
 
-def schedule_planar_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
+def _unroll_inputs(schedule: Schedule, loops: TileLoops, choices: Choices) -> None:
+    """Some steps of the reduction over inputs in one, where a search says so."""
+    inputs = loops.reduction[-1]
+    steps = choices.take(schedule, "inputs_unrolled", divisors(extent(schedule, inputs), 4), 1)
+    if steps > 1:
+        schedule.unroll(schedule.split(inputs, [None, steps])[1])
+
+
+def schedule_planar_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA, choices: Choices) -> None:
     """Loops: band of rows (parallel), row, outputs, vectors of pixels."""
     output, conv = inline_epilogue(schedule, conv)
     (planes,) = schedule.get_producers(conv)
@@ -66,10 +86,11 @@ def schedule_planar_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -
     _, height, width, _ = output_shape(schedule, output)
     lanes = max(divisors(width, isa.lanes))
     n, y, x, c = schedule.get_loops(output)
-    band, row = schedule.split(
-        y, [None, tiles_per_band(height, 1, int(schedule.get(conv).reads[1].source.shape[0]) - 1)]
-    )
-    x_outer, vector, lane = schedule.split(x, [None, max(divisors(width // lanes, 4)), lanes])
+    kernel_rows = int(schedule.get(conv).reads[1].source.shape[0])
+    band, row = schedule.split(y, [None, take_band(schedule, height, 1, kernel_rows - 1, choices)])
+    vectors = divisors(width // lanes, 8)
+    count = choices.take(schedule, "vectors", vectors, max(n for n in vectors if n <= 4))
+    x_outer, vector, lane = schedule.split(x, [None, count, lanes])
     schedule.reorder(n, band, row, c, x_outer, vector, lane)
     schedule.compute_at(conv, x_outer, preserve_unit_loops=True)
     schedule.set_scope(conv, 0, "local")

@@ -9,6 +9,7 @@ no room for the distances: then padded rows are copied.
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
+from tvmpose.kernels.choices import Choices
 from tvmpose.kernels.guard_padding import guard_padding, is_zero_padding
 from tvmpose.kernels.isa import VectorISA
 from tvmpose.kernels.tiling import (
@@ -19,7 +20,8 @@ from tvmpose.kernels.tiling import (
     extent,
     inline_epilogue,
     output_shape,
-    tiles_per_band,
+    take_band,
+    take_tile,
     vectorize_tile,
 )
 
@@ -36,6 +38,13 @@ def depthwise_tile(
     Where a row fits beside too few accumulators, it is read from the cache again and again: then long rows are best.
     most: accumulators of a tile.
     """
+    return depthwise_tiles(height, width, lanes, registers, kernel, stride, most)[0]
+
+
+def depthwise_tiles(
+    height: int, width: int, lanes: int, registers: int, kernel: int, stride: int, most: int = _ACCUMULATORS
+) -> list[RegisterTile]:
+    """That of depthwise_tile, and all others of up to twice as many accumulators."""
 
     def registers_used(rows: int, columns: int) -> int:
         return rows * columns + (columns - 1) * stride + kernel
@@ -53,10 +62,11 @@ def depthwise_tile(
     long = max(divisors(width, most))
     if stride == 1 and rows * columns < long:
         rows, columns = 1, long
-    return RegisterTile(rows, columns, 1, lanes)
+    others = ((r, c) for r in divisors(height, 4) for c in divisors(width, 16) if r * c <= min(2 * most, registers))
+    return [RegisterTile(*shape, 1, lanes) for shape in dict.fromkeys([(rows, columns), *others])]
 
 
-def schedule_depthwise_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
+def schedule_depthwise_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA, choices: Choices) -> None:
     """Loops: bands of rows (a row of tiles, without a copy), channels, rows and columns of tiles; the register tile."""
     _, height, width, channels = output_shape(schedule, conv)
     padded, weight = (tuple(int(n) for n in read.source.shape) for read in schedule.get(conv).reads)
@@ -64,20 +74,24 @@ def schedule_depthwise_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA
     sums_long = str(schedule.get(conv).reads[1].source.dtype) == "int16"
     lanes = max(divisors(channels, 8 if sums_long else isa.lanes))
     most = 6 if sums_long else _ACCUMULATORS  # of two registers each
-    tile = depthwise_tile(height, width, lanes, isa.registers, weight[1], stride, most)
+    tiles = depthwise_tiles(height, width, lanes, isa.registers, weight[1], stride, most)
+    tile = take_tile(schedule, tiles, choices)
     output, conv = inline_epilogue(schedule, conv)
     whole = output_shape(schedule, output)[3] == channels
     padding = schedule.get_producers(conv)
     guarded = whole and max(weight[:2]) <= _GUARDED_TAPS and all(is_zero_padding(schedule, pad) for pad in padding)
-    guarded = guarded and not (isa.by_element and padding)
+    if padding and guarded:
+        guarded = bool(choices.take(schedule, "guarded", (0, 1), int(not isa.by_element)))
     for pad in padding if guarded else ():
         schedule.compute_inline(pad)
     n, y, x, c = schedule.get_loops(output)
     halo = (weight[0] - 1) * (4 if isa.by_element else 1)  # rows that are copied in order are worth sharing
-    per_band = 1 if guarded else tiles_per_band(height // tile.rows, tile.rows, halo)
+    per_band = 1 if guarded else take_band(schedule, height // tile.rows, tile.rows, halo, choices)
     band, band_row, row = schedule.split(y, [None, per_band, tile.rows])
     x_outer, column = schedule.split(x, [None, tile.columns])
-    c_outer, vector, lane = schedule.split(c, [None, _vectors_of_lines(channels // lanes, lanes), lanes])
+    together = _vectors_of_lines(channels // lanes, lanes)
+    count = choices.take(schedule, "vectors_together", divisors(channels // lanes, 16), together)
+    c_outer, vector, lane = schedule.split(c, [None, count, lanes])
     if guarded:
         schedule.reorder(n, band, band_row, x_outer, c_outer, vector, row, column, lane)
     else:

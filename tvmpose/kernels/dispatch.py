@@ -1,9 +1,11 @@
 """Every kernel of a network gets a schedule here; none is left to TVM's unscheduled fallback."""
 
 from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import SBlockRV
 from tvm.tirx import PrimFunc
 
 from tvmpose.kernels import convolution_schedule, depthwise_schedule, generic, integer_schedule, winograd_schedule
+from tvmpose.kernels.choices import Choices
 from tvmpose.kernels.convolution import TEMPLATE
 from tvmpose.kernels.cost import is_written_out
 from tvmpose.kernels.few_outputs import schedule_folded_conv2d
@@ -21,22 +23,32 @@ _TEMPLATES = {
 }
 
 
-def schedule_kernel(function: PrimFunc, isa: VectorISA) -> PrimFunc:
-    """Schedule a fused kernel by the template its main block is annotated with, or by the generic schedule."""
+def template_of(function: PrimFunc) -> str:
+    """The name of what schedules a fused kernel: the template its main block is annotated with, or "generic"."""
+    schedule = Schedule(function)
+    return next((name for _, name in _templates(schedule)), "generic")
+
+
+def schedule_kernel(function: PrimFunc, isa: VectorISA, choices: Choices | None = None) -> PrimFunc:
+    """Schedule a fused kernel by its template. choices: what is decided other than by default, and what was."""
     if is_written_out(function):
         return function
-    schedule = Schedule(function)
-    root = schedule.get_sblock("root")
-    for block in schedule.get_child_blocks(root):
-        template = schedule.get(block).annotations.get(TEMPLATE)
-        if template is not None:
-            _TEMPLATES[str(template)](schedule, block, isa)
-            break
+    schedule, choices = Schedule(function), choices or Choices()
+    for block, name in _templates(schedule):
+        _TEMPLATES[name](schedule, block, isa, choices)
+        break
     else:
-        generic.schedule_generic(schedule, isa)
+        generic.schedule_generic(schedule, isa, choices)
     if isa.tiles_on_stack:
         _to_stack(schedule)
     return schedule.mod["main"]
+
+
+def _templates(schedule: Schedule) -> list[tuple[SBlockRV, str]]:
+    """Blocks that are annotated with one."""
+    blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
+    found = ((block, schedule.get(block).annotations.get(TEMPLATE)) for block in blocks)
+    return [(block, str(name)) for block, name in found if name is not None]
 
 
 def _to_stack(schedule: Schedule) -> None:

@@ -9,9 +9,10 @@ from tvm import te
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 
+from tvmpose.kernels.choices import Choices
 from tvmpose.kernels.convolution import TEMPLATE, Window, pad_picture
 from tvmpose.kernels.isa import VectorISA
-from tvmpose.kernels.tiling import copy_rows, divisors, inline_epilogue, output_shape, tiles_per_band, vectorize_tile
+from tvmpose.kernels.tiling import copy_rows, divisors, inline_epilogue, output_shape, take_band, vectorize_tile
 
 _MOST_OUTPUTS = 2
 _COLUMNS = 8  # of a tile: sums that do not wait for each other
@@ -63,18 +64,19 @@ def _folded(sums: te.Tensor) -> te.Tensor:
     )
 
 
-def schedule_folded_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
+def schedule_folded_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA, choices: Choices) -> None:
     """Loops: rows (parallel), tiles of columns; in a tile the sums, then their halves, all in registers."""
     folds = [conv]
     while output_shape(schedule, folds[-1])[-1] > 2:  # the last two are added where the result is stored
         folds += schedule.get_consumers(folds[-1])
     output, _ = inline_epilogue(schedule, folds[-1])
     padding = schedule.get_producers(conv)
-    _, height, *_ = output_shape(schedule, output)
+    _, height, width, *_ = output_shape(schedule, output)
     kernel_rows = int(schedule.get(conv).reads[1].source.shape[1])
     n, y, x, c = schedule.get_loops(output)
-    band, _ = schedule.split(y, [None, tiles_per_band(height, 1, kernel_rows - 1)])
-    x_outer, column = schedule.split(x, [None, max(divisors(output_shape(schedule, output)[2], _COLUMNS))])
+    band, _ = schedule.split(y, [None, take_band(schedule, height, 1, kernel_rows - 1, choices)])
+    columns = choices.take(schedule, "columns", divisors(width, 2 * _COLUMNS), max(divisors(width, _COLUMNS)))
+    x_outer, column = schedule.split(x, [None, columns])
     vectorize_tile(schedule, [column], c)
     for block in reversed(folds):
         schedule.compute_at(block, x_outer, preserve_unit_loops=True)

@@ -10,18 +10,19 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV, ScheduleError
 from tvm.tirx import IterVar
 
+from tvmpose.kernels.choices import Choices
 from tvmpose.kernels.isa import VectorISA
 from tvmpose.kernels.tiling import WRITTEN_OUT, extent
 
 PARALLEL_WORK = 8192  # iterations below which waking the pool costs more than it saves
 
 
-def schedule_generic(schedule: Schedule, isa: VectorISA) -> None:
+def schedule_generic(schedule: Schedule, isa: VectorISA, choices: Choices) -> None:
     for block in _blocks(schedule):
         _try_inline(schedule, block)
-    for block in _blocks(schedule):
+    for index, block in enumerate(_blocks(schedule)):
         if _is_regular(schedule, block):
-            _schedule_block(schedule, block, isa)
+            _schedule_block(schedule, block, isa, choices, f"_{index}" if index else "")
 
 
 def _blocks(schedule: Schedule) -> list[SBlockRV]:
@@ -41,7 +42,8 @@ def _is_regular(schedule: Schedule, block: SBlockRV) -> bool:
     return len(schedule.get_loops(block)) == len(schedule.get(block).iter_vars) > 0
 
 
-def _schedule_block(schedule: Schedule, block: SBlockRV, isa: VectorISA) -> None:
+def _schedule_block(schedule: Schedule, block: SBlockRV, isa: VectorISA, choices: Choices, suffix: str) -> None:
+    """suffix: of its decisions' names."""
     loops = schedule.get_loops(block)
     reduction = [loops[i] for i in _reduction_axes(schedule, block)]
     spatial = [loop for i, loop in enumerate(loops) if i not in _reduction_axes(schedule, block)]
@@ -55,7 +57,9 @@ def _schedule_block(schedule: Schedule, block: SBlockRV, isa: VectorISA) -> None
         schedule.parallel(schedule.fuse(*outer[:-1]))
         return
     in_bytes = isa.saturating and "int8" in str(schedule.get(block).writes[0].source.dtype)
-    lanes = _lanes(length, 16 if in_bytes else isa.lanes)
+    widest = 16 if in_bytes else isa.lanes
+    wider = [n for n in (widest // 2, widest, 2 * widest, 4 * widest) if length % n == 0]
+    lanes = choices.take(schedule, f"lanes{suffix}", wider, _lanes(length, widest))
     last, lane = schedule.split(last, [None, lanes])
     if outer and length % lanes:  # only the last vector tests its lanes
         if length // lanes < WRITTEN_OUT:
@@ -64,7 +68,10 @@ def _schedule_block(schedule: Schedule, block: SBlockRV, isa: VectorISA) -> None
             schedule.annotate(last, "pragma_loop_partition_hint", True)
     schedule.reorder(*outer, last, *reduction, lane)
     schedule.vectorize(lane)
-    parallel = schedule.fuse(*outer) if outer else last
+    shared = len(outer)  # loops that threads share
+    if not reduction and shared > 1:
+        shared = choices.take(schedule, f"loops_shared{suffix}", range(1, shared), shared)
+    parallel = schedule.fuse(*outer[:shared]) if outer else last
     if not outer:
         parallel, last = schedule.split(last, [None, 1])
     schedule.parallel(parallel)

@@ -13,7 +13,7 @@ from tvm.ir import Expr
 from tvmpose.kernels.convolution import TEMPLATE, Window, pack_transposed_weights, pack_weights
 from tvmpose.kernels.dot_product import DotProduct
 from tvmpose.kernels.isa import VectorISA
-from tvmpose.kernels.tiling import RegisterTile, by_element_tile, conv2d_tile
+from tvmpose.kernels.tiling import RegisterTile, by_element_tiles, conv2d_tiles
 
 TILE = "tvmpose.tile"  # block annotation: rows, columns, vectors and lanes of the register tile
 
@@ -39,10 +39,16 @@ def integer_tile(
     size: tuple[int, int], outputs: int, dot: DotProduct, isa: VectorISA, ragged: bool = True
 ) -> RegisterTile:
     """The register tile of a convolution to `size` and `outputs`; ragged: columns may stand over the row's end."""
-    vectors = -(-outputs // dot.lanes)
+    return integer_tiles(size, -(-outputs // dot.lanes), dot, isa, ragged)[0]
+
+
+def integer_tiles(
+    size: tuple[int, int], vectors: int, dot: DotProduct, isa: VectorISA, ragged: bool = True
+) -> list[RegisterTile]:
+    """All that fit into the registers, the best by tiling.py's models first."""
     if isa.by_element and dot.taken >= 4:
-        return by_element_tile(*size, vectors, dot.lanes, isa.registers, dot)
-    return conv2d_tile(*size, vectors, dot.lanes, isa.registers, ragged, whole=True)  # dot products take all lanes
+        return by_element_tiles(*size, vectors, dot.lanes, isa.registers, dot)
+    return conv2d_tiles(*size, vectors, dot.lanes, isa.registers, ragged, whole=True)  # dot products take all lanes
 
 
 def adjacent_vectors(tile: RegisterTile, isa: VectorISA) -> int:

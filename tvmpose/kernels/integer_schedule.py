@@ -5,8 +5,10 @@ from math import prod
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 
+from tvmpose.kernels.choices import Choices
 from tvmpose.kernels.cost import MULTIPLY_ADDS
-from tvmpose.kernels.integer import TILE
+from tvmpose.kernels.dot_product import DotProduct
+from tvmpose.kernels.integer import TILE, integer_tiles
 from tvmpose.kernels.isa import VectorISA
 from tvmpose.kernels.load_pairs import IMPORT
 from tvmpose.kernels.tiling import (
@@ -15,33 +17,51 @@ from tvmpose.kernels.tiling import (
     load_inputs_by_vectors,
     output_shape,
     share_between_threads,
+    take_tile,
     tile_loops,
     vectorize_tile,
 )
 
 
-def schedule_integer_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
-    _schedule_tiles(schedule, conv, _tile(schedule, conv), isa)
+def schedule_integer_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA, choices: Choices) -> None:
+    _, height, width, _ = output_shape(schedule, conv)
+    _schedule_tiles(schedule, conv, (height, width), isa, choices)
 
 
-def schedule_integer_conv2d_transpose(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
-    _, _, _, sy, sx, _ = output_shape(schedule, conv)
-    _schedule_tiles(schedule, conv, _tile(schedule, conv), isa, phases=(sy, sx))
+def schedule_integer_conv2d_transpose(schedule: Schedule, conv: SBlockRV, isa: VectorISA, choices: Choices) -> None:
+    _, rows, columns, sy, sx, _ = output_shape(schedule, conv)
+    _schedule_tiles(schedule, conv, (rows, columns), isa, choices, phases=(sy, sx))
 
 
-def _tile(schedule: Schedule, conv: SBlockRV) -> RegisterTile:
-    return RegisterTile(*(int(n) for n in schedule.get(conv).annotations[TILE]))
+def _tiles(
+    schedule: Schedule, conv: SBlockRV, size: tuple[int, int], isa: VectorISA, dot: DotProduct, default: RegisterTile
+) -> list[RegisterTile]:
+    """The one that the picture was made for, and others that read it and the weights as they are."""
+    side_by_side = int(schedule.get(conv).reads[1].source.shape[-2])
+    vectors = output_shape(schedule, conv)[-1] // dot.lanes
+    tiles = integer_tiles(size, vectors, dot, isa, ragged=False)
+    if isa.by_element:
+        tiles = [tile for tile in tiles if tile.vectors * tile.lanes == side_by_side]
+    return [default, *tiles]
 
 
 def _schedule_tiles(
-    schedule: Schedule, conv: SBlockRV, tile: RegisterTile, isa: VectorISA, phases: tuple[int, int] = (1, 1)
+    schedule: Schedule,
+    conv: SBlockRV,
+    size: tuple[int, int],
+    isa: VectorISA,
+    choices: Choices,
+    phases: tuple[int, int] = (1, 1),
 ) -> None:
+    default = RegisterTile(*(int(n) for n in schedule.get(conv).annotations[TILE]))
     weights = schedule.get(conv).reads[1].source  # (..., kh, kw, inputs / taken, lanes, taken)
     widening = str(schedule.get(conv).reads[0].source.dtype) == "int16"
-    dot = isa.dot_product(tile.lanes, widening, inputs=int(weights.shape[-1]))
+    dot = isa.dot_product(default.lanes, widening, inputs=int(weights.shape[-1]))
+    tile = take_tile(schedule, _tiles(schedule, conv, size, isa, dot, default), choices)
     output, conv = inline_epilogue(schedule, conv)
     window_sums = [block for block in schedule.get_producers(output) if schedule.get(block) != schedule.get(conv)]
-    loops = tile_loops(schedule, output, conv, tile, int(weights.shape[-5]), 4, phases, 16 if isa.saturating else 0)
+    stored = 16 if isa.saturating else 0
+    loops = tile_loops(schedule, output, conv, tile, int(weights.shape[-5]), 4, phases, choices, stored)
     (*outer, taken), (*unrolled, lane) = loops.reduction, loops.tile
     if dot.llvm:
         schedule.reorder(*loops.phases, *outer, *loops.tile, taken)
@@ -50,7 +70,7 @@ def _schedule_tiles(
     else:  # one product in a lane needs no intrinsic: plain vectors
         schedule.reorder(*loops.phases, *outer, taken, *loops.tile)
         vectorize_tile(schedule, unrolled, lane)
-    share_between_threads(schedule, conv, loops, beside=window_sums, lanes=64)
+    share_between_threads(schedule, conv, loops, choices, beside=window_sums, lanes=64)
     if dot.imported:  # it loads them itself
         row, column, vector, lane = loops.tile
         schedule.reorder(vector, row, column, lane)

@@ -3,7 +3,7 @@
 A register tile is a part of the output, rows x columns x vectors, that stays in registers while the reduction runs over
 kernel rows, columns and input channels. The padded rows that a band of output rows needs are copied once, in cache;
 whatever was fused behind the convolution (bias, activation, residual) is applied to the tile before it is stored. Tiles
-come from a small analytic model of the instruction set, not from a search.
+come from a small analytic model of the instruction set, unless a search found others.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from math import prod
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
+from tvmpose.kernels.choices import Choices
 from tvmpose.kernels.dot_product import FUSED, DotProduct
 from tvmpose.kernels.isa import VectorISA
 
@@ -41,6 +42,13 @@ def conv2d_tile(
     have fewer vectors, if there are few such tiles and they need not be whole ones. ragged: the last tile of a row may
     stand over its end, whose share of the work is then lost.
     """
+    return conv2d_tiles(height, width, vectors, lanes, registers, ragged, whole)[0]
+
+
+def conv2d_tiles(
+    height: int, width: int, vectors: int, lanes: int, registers: int, ragged: bool = False, whole: bool = False
+) -> list[RegisterTile]:
+    """All that fit into the registers, the one of conv2d_tile first."""
     candidates = [
         RegisterTile(rows, columns, count, lanes)
         for count in range(1, min(vectors, 6) + 1)
@@ -59,7 +67,7 @@ def conv2d_tile(
         tie = 1e-2 * bool(rest) + 1e-3 * (points + tile.vectors) / (points * tile.vectors) + 1e-6 * tile.rows
         return time / (points * useful**2) + tie
 
-    return min(candidates, key=time_of_a_point)
+    return sorted(candidates, key=time_of_a_point)
 
 
 def _step_time(points: int, vectors: int) -> float:
@@ -78,6 +86,13 @@ def by_element_tile(
     Beside the accumulators are one such vector for each point, and two of weights, which one instruction loads; what is
     broadcast beforehand or summed behind takes a few more.
     """
+    return by_element_tiles(height, width, vectors, lanes, registers, dot)[0]
+
+
+def by_element_tiles(
+    height: int, width: int, vectors: int, lanes: int, registers: int, dot: DotProduct = FUSED
+) -> list[RegisterTile]:
+    """All that fit into the registers, the one of by_element_tile first."""
     held = dot.inputs_held
     # vectors of 4 lanes are stored as bytes: by fours, if they can be
     joined = 1 if dot is FUSED else max(n for n in (4, 2, 1) if vectors % n == 0)
@@ -99,23 +114,23 @@ def by_element_tile(
         # a tie goes to fewer rows
         return (inputs + weights + loop) / (times * points * count) + 0.001 * tile.rows
 
-    return min(candidates, key=instructions_per_product)
+    return sorted(candidates, key=instructions_per_product)
 
 
-def float_tile(size: tuple[int, int], channels: int, inputs: int, isa: VectorISA) -> RegisterTile:
-    """The tile of a float convolution to `size` and so many channels."""
+def float_tiles(size: tuple[int, int], channels: int, inputs: int, isa: VectorISA) -> list[RegisterTile]:
+    """Tiles of a float convolution to `size` and so many channels, the best by the models above first."""
     lanes = isa.lanes_for(channels)
     vectors = -(-channels // lanes)
     if not isa.by_element:
-        return conv2d_tile(*size, vectors, lanes, isa.registers)
+        return conv2d_tiles(*size, vectors, lanes, isa.registers)
     if inputs % lanes:  # loaded one by one, in loops that are unrolled: more registers are taken for them
-        return conv2d_tile(*size, vectors, lanes, isa.registers - 8)
-    return by_element_tile(*size, vectors, lanes, isa.registers)
+        return conv2d_tiles(*size, vectors, lanes, isa.registers - 8)
+    return by_element_tiles(*size, vectors, lanes, isa.registers)
 
 
 def packed_lanes(size: tuple[int, int], channels: int, inputs: int, isa: VectorISA) -> int:
     """How many output channels' weights lie side by side: a vector's, or a tile's where loads of two vectors pay."""
-    tile = float_tile(size, channels, inputs, isa)
+    tile = float_tiles(size, channels, inputs, isa)[0]
     return tile.lanes * tile.vectors if isa.by_element else tile.lanes
 
 
@@ -140,6 +155,7 @@ def tile_loops(
     kernel_rows: int,
     reductions: int,
     phases: tuple[int, int],
+    choices: Choices,
     stored: int = 0,
 ) -> TileLoops:
     """Make the output's loops bands of rows, output channels, rows of tiles, columns of tiles; inside, the tile.
@@ -149,7 +165,7 @@ def tile_loops(
     """
     n, y, x, c = schedule.get_loops(output)
     (_, height, width, channels), (sy, sx) = output_shape(schedule, output), phases
-    per_band = tiles_per_band(height // (tile.rows * sy), tile.rows, kernel_rows - 1)
+    per_band = take_band(schedule, height // (tile.rows * sy), tile.rows, kernel_rows - 1, choices)
     band, band_row, row = schedule.split(y, [None, per_band, tile.rows * sy])
     x_outer, column = schedule.split(x, [None, tile.columns * sx])
     lanes = max(n for n in (tile.lanes, 8, 16) if n <= max(stored, tile.lanes) and tile.vectors * tile.lanes % n == 0)
@@ -206,7 +222,12 @@ def load_inputs_by_vectors(schedule: Schedule, conv: SBlockRV, channel: LoopRV, 
 
 
 def share_between_threads(
-    schedule: Schedule, conv: SBlockRV, loops: TileLoops, beside: Sequence[SBlockRV] = (), lanes: int = 16
+    schedule: Schedule,
+    conv: SBlockRV,
+    loops: TileLoops,
+    choices: Choices,
+    beside: Sequence[SBlockRV] = (),
+    lanes: int = 16,
 ) -> None:
     """Choose the loop that threads share, and pad the rows at the loop that keeps them in cache, lanes at a time.
 
@@ -214,7 +235,8 @@ def share_between_threads(
     """
     padding = schedule.get_producers(conv)
     if not padding and not beside and loops.whole:
-        if _weights_outweigh_input(schedule, conv):  # each thread then reads its own share of them, once
+        outweigh = int(_weights_outweigh_input(schedule, conv))  # each thread then reads its own share of them, once
+        if choices.take(schedule, "channels_outside", (0, 1), outweigh):
             schedule.reorder(loops.c_outer, loops.band)
             schedule.parallel(schedule.fuse(loops.n, loops.c_outer, loops.band))
         else:
@@ -251,6 +273,17 @@ def vectorize_tile(schedule: Schedule, unrolled: Sequence[LoopRV], lane: LoopRV)
     schedule.vectorize(lane)
     for loop in unrolled:
         schedule.unroll(loop)
+
+
+def take_tile(schedule: Schedule, tiles: Sequence[RegisterTile], choices: Choices) -> RegisterTile:
+    """One of the tiles; by default the first."""
+    by_shape = {(tile.rows, tile.columns, tile.vectors): tile for tile in tiles}
+    return by_shape[choices.take(schedule, "tile", list(by_shape), next(iter(by_shape)))]
+
+
+def take_band(schedule: Schedule, tiles: int, rows: int, halo: int, choices: Choices) -> int:
+    """How many tiles of that many rows make a band; see tiles_per_band."""
+    return choices.take(schedule, "tiles_per_band", divisors(tiles, tiles), tiles_per_band(tiles, rows, halo))
 
 
 def tiles_per_band(tiles: int, rows: int, halo: int) -> int:

@@ -7,23 +7,27 @@ each phase's weights stay there while all bands pass by.
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
+from tvmpose.kernels.choices import Choices
 from tvmpose.kernels.isa import VectorISA
 from tvmpose.kernels.tiling import (
     RegisterTile,
-    conv2d_tile,
+    conv2d_tiles,
     divisors,
     output_shape,
+    take_tile,
     vectorize_tile,
 )
 
 _TILES_PER_BAND = 12  # enough for a register tile, and to read the weights not too often
 
 
-def schedule_winograd_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA) -> None:
+def schedule_winograd_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA, choices: Choices) -> None:
     lanes = int(schedule.get(conv).reads[1].source.shape[-1])
     *_, tiles_y, tiles_x, _, _, channels = output_shape(schedule, conv)
-    rows = min(n for n in divisors(tiles_y, tiles_y) if n * tiles_x >= _TILES_PER_BAND or n == tiles_y)
-    tile = conv2d_tile(rows, tiles_x, channels // lanes, lanes, isa.registers, whole=True)
+    few = min(n for n in divisors(tiles_y, tiles_y) if n * tiles_x >= _TILES_PER_BAND or n == tiles_y)
+    rows = choices.take(schedule, "tiles_per_band", divisors(tiles_y, tiles_y), few)
+    tiles = conv2d_tiles(rows, tiles_x, channels // lanes, lanes, isa.registers, whole=True)
+    tile = take_tile(schedule, tiles, choices)
     (spread,) = schedule.get_producers(conv)
     for pad in schedule.get_producers(spread):
         schedule.compute_inline(pad)

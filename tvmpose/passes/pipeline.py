@@ -19,7 +19,7 @@ from tvmpose.passes.fold_padding import FoldPadding
 from tvmpose.passes.legalize import legalize
 from tvmpose.passes.lower_convolution import LowerConvolution
 from tvmpose.passes.lower_integer import lower_integer
-from tvmpose.passes.schedule_kernels import ScheduleKernels
+from tvmpose.passes.schedule_kernels import ScheduleKernels, Tuned
 from tvmpose.passes.verify_integer import refusals_of, verify_integer
 
 Phase = tuple[str, list[tvm.ir.transform.Pass]]
@@ -31,7 +31,9 @@ def shared_phases() -> list[Phase]:
     return [("layout", [relax.transform.Normalize(), _module_pass(keeping_quantized_constants(_layout), "layout")])]
 
 
-def phases(target: Target, rounding: Rounding = Rounding.XNNPACK, weights: Compact | None = None) -> list[Phase]:
+def phases(
+    target: Target, rounding: Rounding = Rounding.XNNPACK, weights: Compact | None = None, tuned: Tuned | None = None
+) -> list[Phase]:
     """Those after the shared ones."""
     isa, T = vector_isa(target), relax.transform
     return [
@@ -54,7 +56,7 @@ def phases(target: Target, rounding: Rounding = Rounding.XNNPACK, weights: Compa
         ("lower", [LowerConvolution(isa, weights), legalize(), T.FoldConstant(), T.DeadCodeElimination()]),
         # bias, activation, residual into the kernel before them
         ("fuse", [AnnotateFusion(), T.FuseOps(), T.FuseTIR(), T.RewriteDataflowReshape(), T.DeadCodeElimination()]),
-        ("schedule", [ScheduleKernels(isa)]),
+        ("schedule", [ScheduleKernels(isa, tuned)]),
     ]
 
 
@@ -93,10 +95,11 @@ def finish_pipeline(
     on_phase: Callable[[str, IRModule], None] | None = None,
     rounding: Rounding = Rounding.XNNPACK,
     weights: Compact | None = None,
+    tuned: Tuned | None = None,
 ) -> IRModule:
-    """The rest of it, for what begin_pipeline returned."""
+    """The rest of it, for what begin_pipeline returned. tuned: decisions of kernels other than by default."""
     with target, tvm.transform.PassContext(opt_level=3):
-        after = dict(_after_each(phases(target, rounding, weights), mod, on_phase))
+        after = dict(_after_each(phases(target, rounding, weights, tuned), mod, on_phase))
     if refusals_of(after["integers"]) is not None:
         verify_integer(after["integers"], after["schedule"])
     return after["schedule"]
