@@ -29,6 +29,7 @@ QUICK = Rounds(count=2, seconds=0.001)
 STAND_IN = """\
 #!{python}
 import sys, time
+import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 flags = dict(argument[2:].split("=", 1) for argument in sys.argv[1:])
 print("INFO: Created TensorFlow Lite XNNPACK delegate for CPU.", file=sys.stderr)
