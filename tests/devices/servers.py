@@ -28,7 +28,7 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = SECO
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not in {seconds} s: {what}"
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def build_agent_here(path: Path, *flags: str) -> Path:

@@ -168,7 +168,7 @@ def test_server__session_longer_than_its_client_asked_for__ends(start: Start, tr
         wait_until(lambda: is_registered(tracker, key), "free again")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_server__stopped_during_a_run__clean_end(
     start: Start, tracker: Address, key: str, tmp_path: Path, number: signal.Signals
 ) -> None:
