@@ -95,11 +95,11 @@ typedef struct {
   const char *folder;         /* the session's own */
   const char *const *through; /* that programs are started with, NULL at the end */
   uint64_t memory_bytes, output_bytes;
-  int programs; /* that were run */
+  int over; /* why, where a function says that it ENDS */
 } session;
 
-enum { RETURNS_NOTHING = 0, RETURNS_STRING = 65, RETURNS_BYTES = 66, RAISES = -1 };
-/* A function writes what it returns, or the text of its error, into the buffer. */
+enum { RETURNS_NOTHING = 0, RETURNS_STRING = 65, RETURNS_BYTES = 66, RAISES = -1, ENDS = -2 };
+/* A function writes what it returns, or the text of its error, into the buffer; ENDS: the session is over. */
 typedef struct {
   const char *name, *arguments; /* a letter each: s string, b bytes or string, i integer, f number */
   int (*call)(session *s, const argument *arguments, buffer *result);

@@ -134,13 +134,12 @@ static int run(session *s, const argument *a, buffer *result) {
 
   order what = {folder, (char *const *)argv, a[2].real, s->memory_bytes, s->output_bytes};
   memset(&end, 0, sizeof end);
-  int over = run_child(s->client, &what, &end);
-  ++s->programs;
+  s->over = run_child(s->client, &what, &end);
   remove_tree(folder);
-  if (!over) pack_ending(result, &end);
+  if (!s->over) pack_ending(result, &end);
   if (end.output.failed) result->failed = 1;
   free(end.output.data);
-  return over ? fail(result, "run", "the session is over") : RETURNS_BYTES;
+  return s->over ? ENDS : RETURNS_BYTES;
 }
 
 static int state(session *s, const argument *a, buffer *result) {

@@ -20,7 +20,7 @@ static const char usage[] =
     "usage: tvmpose-agent --key KEY [--tracker HOST:PORT] [option ...]\n\n"
     "  --host HOST       to listen on (default: 127.0.0.1; there is no authentication: reach it through ssh)\n"
     "  --port PORT       to listen on (default: a free one)\n"
-    "  --address HOST    that the tracker tells clients, where they see another than the tracker does\n"
+    "  --address HOST[:PORT]  that the tracker tells clients, where they see another than the tracker does\n"
     "  --through WORDS   a command that every program is run with, as 'taskset -c 3'\n"
     "  --memory MB       of a program's data (default: three quarters of the machine's)\n"
     "  --output MB       that a program may print (default: 64)\n"
@@ -80,6 +80,16 @@ static void set_tracker(agent *a, char *text) {
   a->tracker.port = (int)number(colon + 1, 65535, "--tracker must be HOST:PORT");
 }
 
+static void set_address(agent *a, char *text) {
+  char *colon = strrchr(text, ':');
+  plain(text, "--address must be HOST[:PORT]");
+  if (colon && strchr(text, ':') == colon) { /* more are an IPv6 address */
+    a->tracker.own_port = (int)number(colon + 1, 65535, "--address must be HOST[:PORT]");
+    *colon = 0;
+  }
+  a->tracker.address = text;
+}
+
 static uint64_t memory_of_machine(void) {
   long pages = sysconf(_SC_PHYS_PAGES), bytes = sysconf(_SC_PAGESIZE);
   return pages > 0 && bytes > 0 ? (uint64_t)pages * (uint64_t)bytes : 0;
@@ -87,6 +97,7 @@ static uint64_t memory_of_machine(void) {
 
 static void split_words(options *o, char *text) {
   int count = 0;
+  setenv("TVMPOSE_THROUGH", text, 1); /* for programs that start others */
   for (char *word = strtok(text, " "); word; word = strtok(NULL, " ")) {
     if (count == MAX_WORDS) misuse("--through has too many words", NULL);
     o->through[count++] = word;
@@ -107,7 +118,7 @@ static void parse(agent *a, int argc, char **argv) {
     else if (c == 't') set_tracker(a, optarg);
     else if (c == 'h') o->host = optarg;
     else if (c == 'p') o->port = (int)number(optarg, 65535, "--port");
-    else if (c == 'a') plain(a->tracker.address = optarg, "--address");
+    else if (c == 'a') set_address(a, optarg);
     else if (c == 'w') split_words(o, optarg);
     else if (c == 'm') o->memory_bytes = (uint64_t)number(optarg, 1 << 30, "--memory") << 20;
     else if (c == 'o') o->output_bytes = (uint64_t)number(optarg, 1024, "--output") << 20;
@@ -247,7 +258,7 @@ int main(int argc, char **argv) {
   if (!is_loopback(a.what.host))
     log_line("warning: TVM's RPC has no authentication: whoever reaches port %d can run programs here", a.what.port);
   a.tracker.key = a.what.key;
-  a.tracker.own_port = a.what.port;
+  if (!a.tracker.own_port) a.tracker.own_port = a.what.port;
   while (!stopping) {
     if (a.tracker.host) tracker_tick(&a.tracker, !a.session);
     if (!stopping) wait_and_handle(&a);

@@ -17,7 +17,9 @@ enum { SMALL_BYTES = 12, OBJECT = 64, STRING = 65, BYTES = 66, FUNCTION = 68, MO
 enum { MAX_ARGUMENTS = 16, MAX_DIMENSIONS = 16 };
 
 static const char protocol_version[] = "0.8.0";
-static const uint64_t max_packet = (uint64_t)1 << 30;
+#ifndef MAX_PACKET
+#define MAX_PACKET ((uint64_t)1 << 30)
+#endif
 
 typedef struct {
   const char *at, *end;
@@ -174,6 +176,7 @@ static int call(session *s, const function *f, const argument *arguments, int co
   }
   int kind = f->call(s, arguments, &result);
   int status = result.failed    ? raise(s, "the agent is out of memory")
+               : kind == ENDS   ? s->over
                : kind == RAISES ? send_text(s, result.data, result.bytes)
                                 : send_result(s, kind, &result);
   free(result.data);
@@ -228,7 +231,7 @@ static int serve_next(session *s, const function *functions, int count, const ch
   uint64_t bytes;
   int status = read_all(s->client, &bytes, sizeof bytes);
   if (status || !bytes) return status;
-  char *packet = bytes <= max_packet ? malloc((size_t)bytes) : NULL;
+  char *packet = bytes <= MAX_PACKET ? malloc((size_t)bytes) : NULL;
   if (!packet) {
     log_line("%s: a packet of %llu bytes: the session ends", client_name, (unsigned long long)bytes);
     return CHANNEL_CLOSED;

@@ -24,6 +24,7 @@ from tvmpose.errors import SetupError
 
 WARM_UP_ROUNDS = 1
 CLOSING_SECONDS = 5.0
+THROUGH_VARIABLE = "TVMPOSE_THROUGH"
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class _Process:
         self.remarks: IO[str] = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed in __exit__
         arguments = (contestant.runtime, contestant.path, contestant.threads, tensors, name, contestant.frame or "")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tvmpose.benchmark.contestant", *map(str, arguments)],
+            [*_through(), sys.executable, "-m", "tvmpose.benchmark.contestant", *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.remarks,
@@ -152,6 +153,11 @@ class _Process:
             self.process.wait()
         self.process.stdout.close()  # type: ignore[union-attr]
         self.remarks.close()
+
+
+def _through() -> list[str]:
+    """What programs are run with on this board, an emulator for one, by the server that started us."""
+    return os.environ.get(THROUGH_VARIABLE, "").split()
 
 
 def last_remark(text: str, code: int) -> str:

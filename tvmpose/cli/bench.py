@@ -5,6 +5,8 @@ import json
 import sys
 from pathlib import Path
 
+from tvmpose.cli.devices.options import add_patience, add_tracker, request_device
+
 
 def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Register the verb."""
@@ -41,6 +43,18 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         help="count a frame's instructions, tensors to tensors on one thread, on the virtual board of the bundle's "
         "target (`tvmpose devices virtual`)",
     )
+    parser.add_argument(
+        "--device", metavar="KEY", help="measure on a board at the tracker, in its Python or through programs"
+    )
+    add_tracker(parser)
+    add_patience(parser)
+    parser.add_argument(
+        "--time-limit",
+        type=float,
+        default=1800.0,
+        metavar="SECONDS",
+        help="with --device: on the board, for each number of threads (default: 1800)",
+    )
     parser.add_argument("--board", metavar="NAME", help="with --emulate: another target's board")
     parser.add_argument("--cpu", metavar="NAME", help="with --emulate: another CPU of qemu's, as max")
     parser.add_argument("--rounds", type=int, default=9, metavar="N", help="turns of each runtime (default: 9)")
@@ -57,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--model is for a single bundle")
     if args.emulate:
         return _emulate(args)
+    if args.device:
+        return _measure_on_board(args)
     if args.board or args.cpu:
         raise InputError("--board and --cpu say where to --emulate")
     return _measure(args)
@@ -98,6 +114,41 @@ def _measure(args: argparse.Namespace) -> int:
     numbers = [asdict(comparison) for comparison in comparisons]
     _write(args.json, {"machine": asdict(machine), "disturbance": asdict(disturbance), "comparisons": numbers})
     return 0
+
+
+def _measure_on_board(args: argparse.Namespace) -> int:
+    """Measure there, print a table a bundle and number of threads, and what the board says of itself at both ends."""
+    from dataclasses import asdict
+
+    from tvmpose.benchmark.board import PEERS_ON_BOARDS, compare_on_board
+    from tvmpose.benchmark.duel import Rounds
+    from tvmpose.benchmark.table import comparison_lines, summary_lines
+    from tvmpose.errors import InputError
+
+    if args.sweep_threads or args.rounds < 1 or not 0 < args.seconds <= 60:
+        raise InputError("--device takes no --sweep-threads, and needs --rounds from 1 and --seconds from 0 to 60")
+    peers, threads = list(PEERS_ON_BOARDS) if args.against is None else _peers(args.against), _threads(args.threads)
+    rounds, comparisons, states = Rounds(args.rounds, args.seconds), [], []
+    with request_device(args, args.device) as device:
+        states.append(device.describe())
+        print(f"{device.name}: {_board_line(states[0])}\n", flush=True)
+        for bundle in args.bundles:
+            rows = compare_on_board(device, bundle, peers, threads, args.model, rounds, args.time_limit, _progress)
+            comparisons += rows
+            _progress("")
+            print("\n".join(line for row in rows for line in comparison_lines(row)), end="\n\n", flush=True)
+        states.append(device.describe())
+    for line in summary_lines(comparisons):
+        print(line)
+    print(f"afterwards: {_board_line(states[1])}")
+    numbers = [asdict(comparison) for comparison in comparisons]
+    _write(args.json, {"board": {"name": device.name, "before": states[0], "after": states[1]}, "comparisons": numbers})
+    return 0
+
+
+def _board_line(known: dict[str, object]) -> str:
+    texts = [f"{name.replace('_', ' ')} {known[name]}" for name in known if known[name] is not None]
+    return ", ".join(texts)
 
 
 def _emulate(args: argparse.Namespace) -> int:

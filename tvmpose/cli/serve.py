@@ -20,7 +20,9 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     )
     parser.add_argument("--port", type=int, default=0, help="to listen on (default: a free one)")
     parser.add_argument(
-        "--address", metavar="HOST", help="that the tracker tells clients, where they see another than the tracker does"
+        "--address",
+        metavar="HOST[:PORT]",
+        help="that the tracker tells clients, where they see another than the tracker does",
     )
     parser.add_argument("--through", default="", metavar="WORDS", help="run programs with it, as 'taskset -c 3'")
     parser.add_argument("--memory", type=int, metavar="MB", help="of a program's data (default: three quarters)")

@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from tvmpose.devices.board import VirtualBoard
@@ -17,6 +17,7 @@ class LocalDevice:
     """board: the virtual board that it stands for; None: the machine itself."""
 
     board: VirtualBoard | None = None
+    limit: float | None = field(default_factory=clock_limit)  # MHz, before heat lowers it
 
     @property
     def name(self) -> str:
@@ -33,8 +34,8 @@ class LocalDevice:
         return ending.finished(self.name, program.name)
 
     def state(self) -> DeviceState:
-        known = describe(clock_limit())
-        values = {field.name: known[field.name] for field in fields(DeviceState)}
+        known = describe(self.limit)
+        values = {item.name: known[item.name] for item in fields(DeviceState)}
         return DeviceState(**{name: value for name, value in values.items() if not isinstance(value, str)})
 
     def close(self) -> None:

@@ -77,6 +77,7 @@ def run_program(
         process = subprocess.Popen(
             [*through, str(program), *arguments],
             cwd=place,
+            env={**os.environ, "TVMPOSE_THROUGH": " ".join(through)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

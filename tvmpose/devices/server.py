@@ -38,7 +38,7 @@ class Serving:
     tracker: Address | None = None
     host: str = "127.0.0.1"  # to listen on
     port: int = 0  # 0: a free one
-    address: str | None = None  # that the tracker tells clients; None for that which it sees
+    address: str | None = None  # HOST[:PORT] that the tracker tells clients; None for that which it sees
     limits: Limits = field(default_factory=Limits)
     through: Sequence[str] = ()  # a command that programs are run with
 
@@ -46,6 +46,7 @@ class Serving:
 @dataclass
 class _Session:
     process: int
+    client: socket.socket  # for the last word, where the process cannot say it
     lifeline: int  # its writing end, which nobody writes to
     folder: Path
     start: float
@@ -76,45 +77,53 @@ def serve(serving: Serving, log: Log) -> None:
         _Server(serving, listener, log).run()
 
 
+def _told(address: str | None, port: int) -> tuple[str | None, int]:
+    host, colon, own = (address or "").partition(":")
+    if not colon or not own.isdigit():  # with more colons: IPv6
+        return address, port
+    return host, int(own)
+
+
 class _Server:
     def __init__(self, serving: Serving, listener: socket.socket, log: Log) -> None:
         self._serving, self._listener, self._log = serving, listener, log
         listener.setblocking(False)
-        port = listener.getsockname()[1]
-        log(f"listening on {serving.host}:{port} as {serving.key}")
-        warn_if_open(serving.host, log)
-        self._registration = (
-            Registration(serving.tracker, serving.key, port, serving.address, log) if serving.tracker else None
-        )
-        self._limit = linux_state.clock_limit()
-        self._greetings: list[Greeting] = []
-        self._session: _Session | None = None
-        self._stopping = False
-
-    def run(self) -> None:
         adopt_orphans()
-        waker, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._stopping = False
+        self._waker, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._stop_soon)
+        port = listener.getsockname()[1]
+        log(f"listening on {serving.host}:{port} as {serving.key}")
+        warn_if_open(serving.host, log)
+        host, told_port = _told(serving.address, port)
+        self._registration = (
+            Registration(serving.tracker, serving.key, told_port, host, log) if serving.tracker else None
+        )
+        self._limit = linux_state.clock_limit()
+        self._greetings: list[Greeting] = []
+        self._session: _Session | None = None
+
+    def run(self) -> None:
         while not self._stopping:
             if self._registration:
                 self._registration.tick(awaiting=self._session is None)
-            self._wait(waker)
+            self._wait()
         self._stop()
 
     def _stop_soon(self, *_: object) -> None:
         self._stopping = True
 
-    def _wait(self, waker: int) -> None:
+    def _wait(self) -> None:
         """Until something happens, or is due."""
         due = [greeting.deadline for greeting in self._greetings]
         due.append(self._registration.next if self._registration else time.monotonic() + _IDLE_SECONDS)
         if self._session and self._session.deadline:
             due.append(self._session.deadline)
         with selectors.DefaultSelector() as selector:
-            selector.register(waker, selectors.EVENT_READ)
+            selector.register(self._waker, selectors.EVENT_READ)
             if self._registration or not self._session:  # else the next one waits in the queue
                 selector.register(self._listener, selectors.EVENT_READ, self._accept)
             for greeting in self._greetings:
@@ -123,7 +132,7 @@ class _Server:
                 if key.data:
                     key.data()
         with contextlib.suppress(BlockingIOError):
-            while os.read(waker, 512):
+            while os.read(self._waker, 512):
                 pass
         self._reap()
         self._expire()
@@ -159,9 +168,8 @@ class _Server:
             os.close(writes)
             self._become_session(greeting, folder, reads)
         os.close(reads)
-        greeting.client.close()
         now, seconds = time.monotonic(), greeting.session_seconds
-        self._session = _Session(process, writes, folder, now, now + seconds if seconds else None)
+        self._session = _Session(process, greeting.client, writes, folder, now, now + seconds if seconds else None)
         if self._registration:
             self._registration.taken()
 
@@ -196,6 +204,7 @@ class _Server:
         by = f", by signal {-code}" if code < 0 else ", with an error" if code else ""
         self._log(f"session ends after {time.monotonic() - session.start:.1f} s{by}")
         os.close(session.lifeline)
+        session.client.close()
         kill_children()  # what a session that was killed has left
         shutil.rmtree(session.folder, ignore_errors=True)
 
@@ -205,9 +214,13 @@ class _Server:
             greeting.refuse(f"silent for {SECONDS:g} s")
             self._greetings.remove(greeting)
         if self._session and self._session.deadline and now >= self._session.deadline:
-            self._log("the session has expired: its client asked for no more time")
             self._session.deadline = None
             os.kill(self._session.process, signal.SIGKILL)
+            from tvm.rpc import _ffi_api
+
+            text = "RPCSessionTimeoutError: the session has expired; ask for a longer session_timeout"
+            with contextlib.suppress(Exception):  # TVM's, of any kind: a client that is gone has nothing to hear
+                _ffi_api.ReturnException(self._session.client.fileno(), text)
 
     def _stop(self) -> None:
         self._log("stopping")

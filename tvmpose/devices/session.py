@@ -1,5 +1,6 @@
 """One client of `tvmpose serve`, in a process of its own: TVM's RPC server with two functions of the agent's."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -25,7 +26,7 @@ def serve_session(
     lifeline: a pipe that ends when the server does, and this process with it. limit: the clock's.
     """
     adopt_orphans()
-    threading.Thread(target=_end_with, args=(lifeline, folder), daemon=True).start()
+    threading.Thread(target=_end_with, args=(lifeline, client, folder), daemon=True).start()
     os.chdir(folder)
     code = 1
     try:
@@ -89,8 +90,10 @@ def _split(texts: bytes) -> list[str]:
     return [text.decode() for text in bytes(texts).split(b"\0")[:-1]]
 
 
-def _end_with(lifeline: int, folder: Path) -> None:
+def _end_with(lifeline: int, client: socket.socket, folder: Path) -> None:
     os.read(lifeline, 1)  # nobody writes: it returns at its end
+    with contextlib.suppress(OSError):
+        client.shutdown(socket.SHUT_RDWR)  # first: the client must not take what is killed here for a program's end
     kill_children()
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tvmpose.devices.agent import PROGRAM, build_agent
@@ -21,7 +22,7 @@ _PORTS = range(20000, 30000)
 _OPTIONS = ("BatchMode=yes", "ConnectTimeout=15", "ServerAliveInterval=10", "ServerAliveCountMax=3")
 _COPY = f"mkdir -p ~/.cache/tvmpose && cat > ~/.cache/tvmpose/{PROGRAM}.new && chmod 700 ~/.cache/tvmpose/{PROGRAM}.new"
 _COPY += f" && mv ~/.cache/tvmpose/{PROGRAM}.new ~/.cache/tvmpose/{PROGRAM}"
-_FORWARD_FAILURES = ("forwarding failed", "cannot listen", "Address already in use", "cannot listen on")
+_FORWARD_FAILURES = ("forwarding failed", "cannot listen", "Address already in use", "Could not request")
 
 
 def serve_through_ssh(
@@ -45,8 +46,8 @@ def serve_through_ssh(
         log(f"copying it to {host} ({agent.stat().st_size // 1024} KB)")
         _run(ssh, host, agent.read_bytes())
     for _ in range(_TRIES):
-        port, tracker_port = random.sample(_PORTS, 2)
-        command = [*ssh, *tunnels(port, tracker_port, tracker), host, agent_command(key, port, tracker_port, through)]
+        ports = Ports(*random.sample(_PORTS, 3))
+        command = [*ssh, *tunnels(ports, tracker), host, agent_command(key, ports, through)]
         log(f"starting it: {' '.join(command[-2:])}")
         code, taken = _stay(command)
         if not taken:
@@ -55,24 +56,33 @@ def serve_through_ssh(
     raise DeviceError(f"{host}: no free ports found for the tunnels in {_TRIES} tries")
 
 
-def tunnels(port: int, tracker_port: int, tracker: Address) -> list[str]:
+@dataclass(frozen=True)
+class Ports:
+    """All on loopback."""
+
+    here: int  # that clients connect to
+    there: int  # that the agent listens on
+    tracker: int  # that the agent connects to
+
+
+def tunnels(ports: Ports, tracker: Address) -> list[str]:
     """ssh's options: the board's port here (-L), the tracker's port there (-R)."""
     return [
         *("-o", "ExitOnForwardFailure=yes"),
-        *("-L", f"127.0.0.1:{port}:127.0.0.1:{port}"),
-        *("-R", f"127.0.0.1:{tracker_port}:{tracker.host}:{tracker.port}"),
+        *("-L", f"127.0.0.1:{ports.here}:127.0.0.1:{ports.there}"),
+        *("-R", f"127.0.0.1:{ports.tracker}:{tracker.host}:{tracker.port}"),
     ]
 
 
-def agent_command(key: str, port: int, tracker_port: int, through: str) -> str:
+def agent_command(key: str, ports: Ports, through: str) -> str:
     """For the board's shell. The agent ends with its input, and so with the connection.
 
-    The tracker tells clients this machine's own address, as it cannot tell from where the tunnel comes.
+    What the tracker tells clients is the tunnel's end on this machine.
     """
     more = f" --through '{through}'" if through else ""
     return (
-        f"exec ~/.cache/tvmpose/{PROGRAM} --key {key} --port {port} --address 127.0.0.1 "
-        f"--tracker 127.0.0.1:{tracker_port} --until-eof{more}"
+        f"exec ~/.cache/tvmpose/{PROGRAM} --key {key} --port {ports.there} --address 127.0.0.1:{ports.here} "
+        f"--tracker 127.0.0.1:{ports.tracker} --until-eof{more}"
     )
 
 

@@ -22,8 +22,6 @@ def serve_tracker(host: str, port: int, log: Log) -> None:
         raise SetupError(f"the tracker needs {error.name or error}: pip install 'tvmpose[compiler,tune]'") from None
 
     with listen(host, port) as listener:
-        log(f"tracker on {host}:{listener.getsockname()[1]}")
-        warn_if_open(host, log, "reach all boards through it")
         tracker.logger.handlers = [_OneLine(log)]
         tracker.logger.setLevel(logging.WARNING)
         asyncio.set_event_loop(asyncio.new_event_loop())
@@ -31,6 +29,8 @@ def serve_tracker(host: str, port: int, log: Log) -> None:
         handler = tracker.TrackerServerHandler(listener, base.random_key("tracker"))
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: ioloop.IOLoop.current().add_callback_from_signal(handler.stop))
+        log(f"tracker on {host}:{listener.getsockname()[1]}")
+        warn_if_open(host, log, "reach all boards through it")
         handler.run()
         log("stopping")
 
