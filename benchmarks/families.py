@@ -1,6 +1,6 @@
 """Every family of pose networks through the compiler: what came of it, float and int8.
 
-    python -m benchmarks.families [--only NAME ...] [--float] [--write]
+    python -m benchmarks.families [--only NAME ...] [--float] [--noisy] [--write]
 
 Compiles each network with its card, on photos of people, and compares it with its source runtime; then once more in
 int8, by our own quantization with every layer in integers. Fails where a float network is off by more than the limits
@@ -107,13 +107,16 @@ class Made:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compile what is asked for, print, write; 5 where a row fails."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.families", description=__doc__.split("\n")[0])
-    parser.add_argument("--only", nargs="+", choices=list(FAMILIES), metavar="NAME", help="these alone")
+    parser.add_argument(
+        "--only", nargs="*", choices=list(FAMILIES), metavar="NAME", help="these alone; none: what is kept"
+    )
+    parser.add_argument("--noisy", action="store_true", help="others use the machine: no times in the table")
     parser.add_argument("--float", action="store_true", help="not in int8")
     parser.add_argument("--write", action="store_true", help=f"the table into {DOCUMENT.relative_to(ROOT)}")
     options = parser.parse_args(arguments)
     rows: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     failed = False
-    for name in options.only or FAMILIES:
+    for name in FAMILIES if options.only is None else options.only:
         try:
             rows[name] = measure(name, FAMILIES[name], in_int8=not options.float)
         except TvmposeError as error:
@@ -122,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(name, json.dumps(rows[name]), flush=True)
         write_json(RESULT, {each: rows[each] for each in FAMILIES if each in rows})
     if options.write:
-        replace_between_marks(DOCUMENT, MARK, describe(rows))
+        replace_between_marks(DOCUMENT, MARK, describe(rows, with_times=not options.noisy))
     return 5 if failed else 0
 
 
@@ -234,9 +237,12 @@ def flaws(row: dict[str, Any], family: Family) -> list[str]:
     return wrong
 
 
-def describe(rows: dict[str, Any]) -> str:
+def describe(rows: dict[str, Any], with_times: bool = True) -> str:
     """The table in Markdown."""
-    table = markdown_table(HEADER, [_cells(name, rows[name]) for name in FAMILIES if name in rows])
+    cells = [_cells(name, rows[name]) for name in FAMILIES if name in rows]
+    if not with_times:
+        cells = [tuple("–" if text.endswith(" ms") else text for text in line) for line in cells]
+    table = markdown_table(HEADER, cells)
     missing = [name for name in FAMILIES if name not in rows]
     notes = [f"Against the source runtimes on {VERIFY_PHOTOS} photos; int8 calibrated on {CALIBRATION_PHOTOS}."]
     if missing:

@@ -22,6 +22,7 @@ from tvmpose.runtime.pose import main as check_main
 from tvmpose.targets import Target, host_target, load_target, needed_features
 
 CARRIED = ("pose.py", "smooth.py", "tvmpose.h", "tvmpose_smooth.h")  # by every bundle
+MODELS = Path(__file__).parents[1] / "models"
 
 
 def options(tiny: Tiny, output: Path, **changes: object) -> Options:
@@ -55,6 +56,13 @@ def test_resolve__name_of_a_card__finds_its_own_net_and_input():
     resolved = resolve("mobilenetv2-deconv", card=None, target=host_target(), output=None)
     assert resolved.name == "mobilenetv2_deconv"
     assert (resolved.source.path.name, resolved.source.input_shape) == ("net.py", (1, 3, 256, 192))
+
+
+def test_resolve__folder_of_a_net__takes_the_card_beside_it():
+    resolved = resolve(str(MODELS / "litehrnet-18"), card=None, target=host_target(), output=None)
+    assert resolved.card is not None and resolved.card.name == "litehrnet-18"
+    assert (resolved.name, resolved.source.input_shape) == ("litehrnet_18", (1, 3, 256, 192))
+    assert resolve(str(MODELS / "lstm-lifter"), card=None, target=host_target(), output=None).card is None
 
 
 def test_resolve__known_file_under_another_name__card_by_its_hash(data: Path, tmp_path: Path):

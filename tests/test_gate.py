@@ -185,7 +185,13 @@ def test_plain_input__red_picture__in_the_layout_and_range_of_the_input(shape: t
 
 def test_plain_input__input_that_is_no_picture__refused():
     with pytest.raises(InputError, match="is no picture: give --card, or --no-verify"):
-        gate.plain_input(TensorSpec("x", (1, 10), "float32"), PICTURES[0][1])
+        gate.plain_input(TensorSpec("x", (1, 10), "int32"), PICTURES[0][1])
+
+
+def test_plain_input__floats_that_are_no_picture__the_same_noise_every_time():
+    first, second = (gate.plain_input(TensorSpec("x", (1, 16, 34), "float32"), PICTURES[0][1]) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert (first.shape, first.dtype.name) == ((1, 16, 34), "float32") and first.std() > 0.9
 
 
 # The samples

@@ -10,7 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tests.frontend.tflite_builder import TFLiteBuilder
 from tvmpose.errors import InputError, ModelError
-from tvmpose.frontend.source import FORMATS, Source
+from tvmpose.frontend.source import FORMATS, Source, split_function
 
 NET = """
 import torch
@@ -79,6 +79,18 @@ def test_source__unknown_suffix__is_refused_with_the_formats_there_are(tmp_path)
     with pytest.raises(ModelError, match="not a model") as caught:
         Source(path)
     assert all(suffix in str(caught.value) for suffix in FORMATS)
+
+
+def test_source__net_with_a_function_and_its_own_input_shape__is_that_network(tmp_path):
+    path = tmp_path / "net.py"
+    path.write_text("from torch import nn\nINPUT_SHAPE = (1, 5)\ndef small():\n    return nn.Linear(5, 2)\n")
+    file, function = split_function(f"{path}:small")
+    source = Source(Path(file), function=function)
+    _, spec = source.load()
+    assert (spec.inputs[0].shape, spec.outputs[0].shape) == ((1, 5), (1, 2))
+    assert split_function(str(path)) == (str(path), "build")
+    with pytest.raises(ModelError, match=r"defines no large\(\)"):
+        Source(path, function="large").load()
 
 
 def test_source__net_without_input_size__asks_for_a_card(tmp_path):

@@ -68,6 +68,29 @@ def test_load_module__small_net__agrees_with_torch():
     assert_close(run(module, IMAGE.numpy())[0], theirs)
 
 
+class Selecting(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return x[:, -1], x[..., -2], x[:, 0]
+
+
+def test_load_module__select_from_the_end__agrees_with_torch():
+    """TVM's own converter reads in front of the tensor there."""
+    x = torch.arange(24, dtype=torch.float32).reshape(1, 3, 8)
+    module, _ = load_module(Selecting().eval(), x)
+    for ours, theirs in zip(run(module, x.numpy()), Selecting()(x), strict=True):
+        np.testing.assert_array_equal(ours, theirs.numpy())
+
+
+def test_load_module__operator_we_lack__is_named_with_its_places_and_an_alternative():
+    class Sampling(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.linalg.det(torch.linalg.det(x))
+
+    with pytest.raises(ModelError, match=r"unsupported torch operators: _linalg_det\.default at \w+, \w+") as caught:
+        load_module(Sampling().eval(), torch.ones(1, 2, 2, 3, 3)[..., :2, :2])
+    assert "\n" not in str(caught.value)
+
+
 def test_load__named_intermediates__agree_with_torch(tmp_path):
     program = export(small_net(), IMAGE)
     torch.export.save(program, tmp_path / "net.pt2")

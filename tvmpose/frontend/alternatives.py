@@ -10,7 +10,8 @@ ALTERNATIVES = {
     "nms": "leave it out: a card's head of kind detections suppresses overlaps in the library",
     "posenetdecoder": "leave it out: take the model that ends in heatmaps and offsets",
     "detection_postprocess": "leave it out: a card's head of kind detections does it in the library",
-    "roialign": "a network of fixed proposals that samples by torch.index_select, as models/keypoint-rcnn-mobilenetv3",
+    "roialign": "a detector for people and a second network for their crops",
+    "roi_align": "a detector for people and a second network for their crops",
     "gridsample": "a resize, where the places do not depend on the picture",
     "grid_sampler": "a resize, where the places do not depend on the picture",
     "deform_conv": "a plain or dilated convolution",
@@ -31,8 +32,7 @@ def listed(lacking: Mapping[str, Sequence[str]], known: Collection[str]) -> str:
 
 
 def _instead(operator: str, known: Collection[str]) -> str:
-    plain = operator.split(".")[-1] if operator.count(".") == 1 and operator[0].islower() is False else operator
-    name = plain.lower()
+    name = operator.lower()
     for part, text in ALTERNATIVES.items():
         if name == part or (len(part) > 4 and part in name):
             return f" (instead: {text})"
