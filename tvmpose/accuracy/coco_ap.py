@@ -39,15 +39,24 @@ def average_precision(detections: Sequence[Detection], dataset: Dataset, columns
 
     Detections of more than 20 people in one picture are cut to the surest 20, as COCO does.
     """
+    results = [_result(each) for each in detections]
+    return judge(_restricted(dataset, columns), results, sigmas([dataset.names[column] for column in columns]))
+
+
+def judge(
+    truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], sigmas: np.ndarray | None = None
+) -> AveragePrecision:
+    """Of results against a table, both in COCO's form; pycocotools writes into the table. sigmas: None: COCO's own."""
     coco, cocoeval = require("pycocotools.coco", "eval"), require("pycocotools.cocoeval", "eval")
-    if not detections:
+    if not results:
         return AveragePrecision(0.0, 0.0, 0.0, 0.0)
     with redirect_stdout(StringIO()):
-        truth = coco.COCO()
-        truth.dataset = _restricted(dataset, columns)
-        truth.createIndex()
-        evaluation = cocoeval.COCOeval(truth, truth.loadRes([_result(each) for each in detections]), "keypoints")
-        evaluation.params.kpt_oks_sigmas = sigmas([dataset.names[column] for column in columns])
+        table = coco.COCO()
+        table.dataset = truth
+        table.createIndex()
+        evaluation = cocoeval.COCOeval(table, table.loadRes(list(results)), "keypoints")
+        if sigmas is not None:
+            evaluation.params.kpt_oks_sigmas = sigmas
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -1,19 +1,16 @@
 """Average precision over the people that a model is calibrated on: what a budget in AP is held against."""
 
+import copy
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
-from io import StringIO
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from tvmpose.accuracy.coco_ap import judge
 from tvmpose.errors import InputError
-from tvmpose.extras import require
+from tvmpose.pose.coco_json import PERSON_CATEGORY
 from tvmpose.quantize.pictures import Sample
-
-PERSON = 1  # COCO's category
 
 
 class Precision:
@@ -26,7 +23,7 @@ class Precision:
         needed = {"id", "area", "keypoints", "num_keypoints", "category_id", "iscrowd"}
         if len(people) < len(samples) or any(needed - person.keys() for person in people):
             raise InputError(f"--boxes {annotations}: a budget in AP needs annotated keypoints, as COCO has them")
-        categories = [entry for entry in table.get("categories", []) if entry["id"] == PERSON]
+        categories = [entry for entry in table.get("categories", []) if entry["id"] == PERSON_CATEGORY]
         annotated = categories[0].get("keypoints", []) if categories else []
         if not annotated or set(annotated) - set(names):
             raise InputError(f"--boxes {annotations}: a budget in AP needs the model's keypoints: {', '.join(names)}")
@@ -41,20 +38,6 @@ class Precision:
         results = []
         for person, keypoints in zip(self.people, found, strict=True):
             kept = keypoints[self.rows].astype("float64")
-            entry = {"image_id": person["image_id"], "category_id": PERSON, "score": float(kept[:, 2].mean())}
+            entry = {"image_id": person["image_id"], "category_id": PERSON_CATEGORY, "score": float(kept[:, 2].mean())}
             results.append({**entry, "keypoints": kept.reshape(-1).tolist()})
-        return 100 * average_precision(self.truth, results)
-
-
-def average_precision(truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> float:
-    """0 to 1, as COCO defines it for keypoints, of results in COCO's form."""
-    coco, cocoeval = require("pycocotools.coco", "eval"), require("pycocotools.cocoeval", "eval")
-    with redirect_stdout(StringIO()):
-        table = coco.COCO()
-        table.dataset = json.loads(json.dumps(truth))  # it is written into
-        table.createIndex()
-        evaluation = cocoeval.COCOeval(table, table.loadRes(list(results)), "keypoints")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return float(evaluation.stats[0])
+        return 100 * judge(copy.deepcopy(self.truth), results).ap
