@@ -179,7 +179,7 @@ def real_runtime(folder: Path) -> None:
     (folder / "net.c").write_text(f'{first}#include "{TINY / "tiny_model.c"}"\n')
 
 
-def test_build_library__android_without_ndk__needs_libc_alone(folder, monkeypatch):
+def test_build_library__android_without_ndk__needs_libc_and_libm_alone(folder, monkeypatch):
     pytest.importorskip("ziglang", reason="ziglang is not installed")
     monkeypatch.delenv("ANDROID_NDK_HOME", raising=False)
     real_runtime(folder)
@@ -187,7 +187,7 @@ def test_build_library__android_without_ndk__needs_libc_alone(folder, monkeypatc
     with library.open("rb") as file:
         elf = ELFFile(file)
         tags = list(elf.get_section_by_name(".dynamic").iter_tags())
-        assert {tag.needed for tag in tags if tag.entry.d_tag == "DT_NEEDED"} == {"libc.so"}
+        assert {tag.needed for tag in tags if tag.entry.d_tag == "DT_NEEDED"} == {"libc.so", "libm.so"}
         assert [tag.soname for tag in tags if tag.entry.d_tag == "DT_SONAME"] == ["libnet.so"]
         loads = [segment for segment in elf.iter_segments() if segment["p_type"] in ("PT_LOAD", "PT_GNU_RELRO")]
         assert {segment["p_align"] for segment in loads if segment["p_type"] == "PT_LOAD"} == {16384}

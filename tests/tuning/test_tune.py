@@ -110,6 +110,7 @@ def test_tune__what_cannot_be__one_line(
     assert not (cache / "schedules").exists() or not list((cache / "schedules").rglob("*.jsonl"))
 
 
+@pytest.mark.slow
 def test_tune__interrupted__exit_130_and_the_rounds_before_are_kept(tiny: Tiny, cache: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "tvmpose", "tune", str(tiny.model), "--trials", "100000", "--threads", "1"],

@@ -19,8 +19,10 @@ int snprintf(char *to, size_t bytes, const char *format, ...) __attribute__((for
 int vsnprintf(char *to, size_t bytes, const char *format, va_list arguments);
 void *calloc(size_t count, size_t size);
 void free(void *memory);
+double cos(double x);
 double floor(double x);
 double fmax(double x, double y);
+double sin(double x);
 #define isfinite(x) __builtin_isfinite(x)
 
 /* time.h, unistd.h, sys/auxv.h */

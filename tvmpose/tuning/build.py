@@ -61,6 +61,12 @@ class Builder:
         self._count = 0
         _warm_linker(target, folder)
 
+    def __enter__(self) -> "Builder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=False)
+
     def submit(self, task: Task, group: Sequence[Decisions]) -> "Pending":
         """Start building a program of the group's candidates, in their order."""
         from tvm.ir import save_json

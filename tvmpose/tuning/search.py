@@ -10,15 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import tvm
 import tvm_ffi
-from tvm.s_tir import Schedule
-from tvm.s_tir import meta_schedule as ms
 from tvm.tirx import PrimFunc
 
 from tvmpose.kernels.choices import Choices, Value, given
 from tvmpose.kernels.dispatch import schedule_kernel
 from tvmpose.kernels.isa import VectorISA
+from tvmpose.tuning.features import features
 from tvmpose.tuning.tasks import Task
 
 _POPULATION = 48  # drawn in a round
@@ -148,15 +146,7 @@ class CostModel:
         """The default's, which tell what kind of kernel it is, and how far from them each candidate is."""
         if task.workload not in self._defaults:
             default = schedule_kernel(task.function, self._isa)
-            self._defaults[task.workload] = self._extract(task, [default])[0]
+            self._defaults[task.workload] = features(task.function, [default], self._target)[0]
         default = self._defaults[task.workload]
-        found = self._extract(task, [candidate.function for candidate in candidates])
-        return [np.concatenate([default, features - default]) for features in found]
-
-    def _extract(self, task: Task, kernels: Sequence[PrimFunc]) -> list[np.ndarray]:
-        """MetaSchedule's of each store of a kernel: their sum and their largest."""
-        context = ms.TuneContext(mod=tvm.IRModule({"main": task.function}), target=self._target, num_threads=1)
-        info = ms.arg_info.ArgInfo.from_prim_func(task.function)
-        candidates = [ms.MeasureCandidate(Schedule(kernel), info) for kernel in kernels]
-        found = [rows.numpy() for rows in ms.feature_extractor.PerStoreFeature().extract_from(context, candidates)]
-        return [np.concatenate([rows.sum(axis=0), rows.max(axis=0)]) for rows in found]
+        found = features(task.function, [candidate.function for candidate in candidates], self._target)
+        return [np.concatenate([default, values - default]) for values in found]

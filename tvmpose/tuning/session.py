@@ -93,7 +93,7 @@ def tune(request: Request, shown: Shown) -> list[str]:
         if request.fresh:
             path.unlink(missing_ok=True)
         log = stack.enter_context(Log(path))
-        builder = Builder(target, folder / "built", cores(), request.build_timeout)
+        builder = stack.enter_context(Builder(target, folder / "built", cores(), request.build_timeout))
         settings = Settings(request.threads, limit=request.run_timeout, flush=request.flush)
         tuner = Tuner(tasks, target, log, builder, folder, crew, counter, settings, request.seed, shown.message)
         again = f"; {tuner.reused} candidates known from earlier runs" if tuner.reused else ""
