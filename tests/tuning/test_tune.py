@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import tvm
 from tvm.ir import IRModule
@@ -110,8 +111,8 @@ def test_tune__what_cannot_be__one_line(
     assert not (cache / "schedules").exists() or not list((cache / "schedules").rglob("*.jsonl"))
 
 
-@pytest.mark.slow
-def test_tune__interrupted__exit_130_and_the_rounds_before_are_kept(tiny: Tiny, cache: Path) -> None:
+def started(tiny: Tiny) -> "subprocess.Popen[str]":
+    """`tvmpose tune`, after its first round."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tvmpose", "tune", str(tiny.model), "--trials", "100000", "--threads", "1"],
         stdout=subprocess.PIPE,
@@ -122,7 +123,29 @@ def test_tune__interrupted__exit_130_and_the_rounds_before_are_kept(tiny: Tiny, 
     )
     assert process.stdout and process.stderr
     assert any(line.startswith("round 1") for line in process.stdout), process.stderr.read()
+    return process
+
+
+@pytest.mark.slow
+def test_tune__interrupted__exit_130_and_the_rounds_before_are_kept(tiny: Tiny) -> None:
+    process = started(tiny)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(60) == 130
     assert list(read_file(user_file(host_target())))
-    assert not process.stderr.read().strip()
+    assert process.stderr and not process.stderr.read().strip()
+
+
+@pytest.mark.slow
+def test_tune__killed__its_workers_go_and_the_next_run_continues(
+    tiny: Tiny, capsys: pytest.CaptureFixture[str]
+) -> None:
+    process = started(tiny)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait(60)
+    assert workers and not psutil.wait_procs(workers, timeout=60)[1]
+    records = list(read_file(user_file(host_target())))
+    assert records
+    assert main(["tune", str(tiny.model), "--trials", "4", "--threads", "1"]) == 0
+    assert f"{len(records)} candidates known from earlier runs" in capsys.readouterr().out
+    assert list(read_file(user_file(host_target())))[: len(records)] == records

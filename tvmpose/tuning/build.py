@@ -3,6 +3,7 @@
 A group of candidates of one task is compiled, linked and run as one: what that costs is shared.
 """
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,7 +66,16 @@ class Builder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=False)
+        """Kill the workers first: TVM's shutdown closes pipes that its threads read from, which may hang then."""
+        import psutil
+
+        for worker in list(self._pool._worker_map.values()):
+            with contextlib.suppress(psutil.NoSuchProcess, AttributeError):
+                process = psutil.Process(worker._proc.pid)
+                for each in (*process.children(recursive=True), process):
+                    each.kill()
+        self._pool._threadpool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown()
 
     def submit(self, task: Task, group: Sequence[Decisions]) -> "Pending":
         """Start building a program of the group's candidates, in their order."""
