@@ -50,14 +50,16 @@ class Limits:
 
 @dataclass
 class Search:
-    """One task's state. default, best: of a call, in the unit; None before the first measurement."""
+    """One task's state. default: of a call, in the unit; None before the first measurement.
+
+    ratio: of the best trial's value to that of the default in its own group.
+    """
 
     task: Task
     space: Space
     data: Path
     default: float | None = None
-    best: float | None = None
-    best_decisions: dict | None = None
+    ratio: float = 1.0
     trials: int = 0
     idle: int = 0  # rounds without a better candidate
     settled: float = 0.0  # the last final measurement: the best, the default beside it, and what was decided
@@ -71,8 +73,8 @@ class Search:
         return self.exhausted or self.idle >= _PATIENCE or bool(self.reason)
 
     @property
-    def ratio(self) -> float:
-        return self.best / self.default if self.best and self.default else 1.0
+    def best(self) -> float | None:
+        return self.default and self.default * self.ratio
 
     @property
     def settled_ratio(self) -> float:
@@ -148,9 +150,8 @@ class Tuner:
             search.space.remember(dict(record.decisions), None if failed else record.ratio)
             if record.stage == "final":
                 search.settle(record.value, record.default, record.decisions)
-            if not failed and record.ratio < (search.ratio if search.default else 1.0):
-                search.default, search.best = record.default, record.value
-                search.best_decisions = dict(record.decisions)
+            if not failed:
+                search.default, search.ratio = record.default, min(search.ratio, record.ratio)
         return count
 
     # the loop
@@ -293,10 +294,7 @@ class Tuner:
                 continue
             records.append(record)
             learned.append((candidate, ratio))
-            if ratio < search.ratio:
-                search.best, search.best_decisions = outcome.value, dict(candidate.decisions)
-            elif search.best_decisions is None:
-                search.best = default.value
+            search.ratio = min(search.ratio, ratio)
         self._model.learn(search.task, learned)
         search.idle = 0 if search.ratio < before * _BETTER else search.idle + 1
         self.log.add(records)
@@ -332,11 +330,11 @@ class Tuner:
         index = min(range(len(group)), key=lambda i: result.outcomes[i].value)
         outcome, default = result.outcomes[index], result.outcomes[0]
         record = replace(self._record(search, group[index], outcome, default.value, result), stage="final")
-        search.default, search.best = default.value, outcome.value
-        search.best_decisions = dict(group[index].decisions)
+        search.default = default.value
+        search.ratio = record.ratio  # better known now than by its trial
         search.settle(record.value, record.default, record.decisions)
         known = {i: result.outcomes[i].value / default.value for i in range(1, len(group))}
-        for i, ratio in known.items():  # better known now than by its trial
+        for i, ratio in known.items():
             search.space.correct(group[i].decisions, ratio)
         self.log.add([record])
 
