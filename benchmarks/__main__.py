@@ -16,6 +16,8 @@ NAMES = (
     "smallest",
     "smoothing",
     "startup",
+    "tuned",
+    "tuning",
 )
 
 

@@ -120,6 +120,7 @@ class Compiled:
     seconds: float
     library_bytes: int
     weight_bytes: int
+    printed: str
 
 
 def compiled(model: Model, bundle: Path, options: Sequence[str] = (), target: str = "host") -> Compiled:
@@ -127,9 +128,9 @@ def compiled(model: Model, bundle: Path, options: Sequence[str] = (), target: st
     card = ["--card", model.card] if model.card else []
     command = ["compile", str(model.source or model.card), *card, "--target", target, "-o", str(bundle), *options]
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "tvmpose", *command], check=True, stdout=subprocess.DEVNULL)
+    run = subprocess.run([sys.executable, "-m", "tvmpose", *command], check=True, stdout=subprocess.PIPE, text=True)
     seconds, facts = time.perf_counter() - start, read_facts(bundle)
-    return Compiled(bundle, facts, seconds, next(bundle.glob("lib*.so")).stat().st_size, facts.weight_bytes)
+    return Compiled(bundle, facts, seconds, next(bundle.glob("lib*.so")).stat().st_size, facts.weight_bytes, run.stdout)
 
 
 def flaws(model: Model, required: Sequence[str], row: Comparison, machine: Machine) -> Iterator[str]:

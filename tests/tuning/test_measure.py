@@ -7,15 +7,15 @@ import pytest
 
 from tvmpose.devices.device import DeviceState, Finished
 from tvmpose.errors import DeviceError
-from tvmpose.tuning.crew import Crew
+from tvmpose.tuning.crew import Crew, Job
 from tvmpose.tuning.measure import Measured, Outcome, Settings, measure, parse, spread
 
 
 class Board:
     """A device that answers as it was told, again and again."""
 
-    def __init__(self, name: str, answers: list) -> None:
-        self.name, self.answers, self.calls = name, answers, 0
+    def __init__(self, name: str, answers: list, seconds: float = 1.0) -> None:
+        self.name, self.answers, self.calls, self.seconds = name, answers, 0, seconds
 
     def run(self, program, arguments, *, timeout, files=()):
         answer = self.answers[min(self.calls, len(self.answers) - 1)]
@@ -75,38 +75,66 @@ def test_spread__rounds_that_differ__by_how_much():
     assert spread([Outcome(1.0, (1.0, 1.1, 1.2, 1.5, 1.6, 1.7))]) == pytest.approx(0.5)
 
 
-def job(device: Board) -> Measured:
+def work(device: Board) -> Measured:
     device.run(None, (), timeout=1)
-    return Measured((Outcome(1.0),), device.name, DeviceState())
+    return Measured((Outcome(device.seconds),), device.name, DeviceState())
+
+
+JOB = Job("conv", work)
 
 
 def test_crew__one_device_always_fails__is_left_out_and_the_other_does_all():
     good, bad = Board("good", [None]), Board("bad", [DeviceError("gone")])
     said: list[str] = []
-    crew = Crew([bad, good], said.append)
-    for _ in range(4):  # it takes as many failures as it gets turns
-        results = crew.measure([job] * 8)
-        assert all(isinstance(result, Measured) and result.device == "good" for result in results)
-    assert crew.counts["good"] == 32 and crew.counts["bad"] == 0
-    assert crew.out == {} or crew.out == {"bad": "gone"}
+    with Crew([bad, good], said.append, pauses=(0.0, 0.01)) as crew:
+        while "bad" not in crew.out:
+            assert all(result.device == "good" for result in crew.measure([JOB] * 8))
+    assert crew.counts["good"] % 8 == 0 and crew.counts["bad"] == 0
+    assert crew.out == {"bad": "gone"} and crew.devices == [good]
+    assert said == [
+        "bad: gone; it rests for 0 s",
+        "bad: gone; it rests for 0.01 s",
+        "left out after 3 failures: bad: gone",
+    ]
+
+
+def test_crew__device_that_hangs__the_others_do_not_wait_for_its_recovery():
+    good, bad = Board("good", [None]), Board("bad", [DeviceError("suspended")])
+    with Crew([bad, good], pauses=(1000.0,)) as crew:
+        for _ in range(3):
+            assert len(crew.measure([JOB] * 8)) == 8
 
 
 def test_crew__device_fails_once__stays():
     board = Board("pi", [DeviceError("busy"), None])
-    crew = Crew([board])
-    assert all(isinstance(result, Measured) for result in crew.measure([job] * 3))
-    assert crew.devices == [board] and not crew.out
+    with Crew([board], pauses=(0.0,)) as crew:
+        assert all(isinstance(result, Measured) for result in crew.measure([JOB] * 3))
+        assert crew.devices == [board] and not crew.out
 
 
 def test_crew__every_device_gone__says_why():
-    crew = Crew([Board("pi", [DeviceError("no route")])])
-    with pytest.raises(DeviceError, match="no device is left: pi: no route"):
-        crew.measure([job])
+    with (
+        Crew([Board("pi", [DeviceError("no route")])], pauses=()) as crew,
+        pytest.raises(DeviceError, match="no device is left: pi: no route"),
+    ):
+        crew.measure([JOB])
+
+
+def test_crew__device_that_drifts__its_groups_go_to_the_others():
+    slow, fast = Board("slow", [None], seconds=1.6), Board("fast", [None])
+    said: list[str] = []
+    with Crew([slow, fast], said.append, pauses=(1000.0,)) as crew:
+        while not said:
+            crew.measure([JOB] * 4)
+        before = crew.counts["slow"]
+        results = crew.measure([JOB] * 8)
+    assert all(result.device == "fast" for result in results) and crew.counts["slow"] == before
+    assert said == ["slow: its kernels take 1.6 times as long as on the others; it rests for 1000 s"]
 
 
 def test_crew__defect_in_a_job__is_raised_where_it_is_waited_for():
     def broken(device):
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError):
-        Crew([Board("pi", [None])]).measure([broken])
+    with Crew([Board("pi", [None])]) as crew, pytest.raises(ZeroDivisionError):
+        crew.measure([Job("conv", broken)])

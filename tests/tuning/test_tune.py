@@ -1,15 +1,10 @@
 """The whole road on this machine with a small network: tasks, candidates, records, and a library made of them."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import tvm
 from tvm.ir import IRModule
@@ -21,7 +16,7 @@ from tvmpose.kernels.dispatch import schedule_kernel
 from tvmpose.kernels.isa import vector_isa
 from tvmpose.targets import host_target, load_target
 from tvmpose.tuning.records import read_file, user_file
-from tvmpose.tuning.session import Request, _tasks
+from tvmpose.tuning.session import Request, tasks_of
 from tvmpose.tuning.tasks import arguments, expected
 
 pytest.importorskip("xgboost", reason="the tune extra is not installed")
@@ -38,7 +33,7 @@ def test_schedule_kernel__any_decisions__same_results(tiny: Tiny, target: str) -
     """On this machine's vectors; for the other the templates only have to take the decisions."""
     rng = np.random.default_rng(0)
     llvm = load_target(target).llvm()
-    for task in _tasks(Request(str(tiny.model), None, load_target(target))):
+    for task in tasks_of(Request(str(tiny.model), None, load_target(target))):
         inputs = arguments(task)
         reference = expected(task, inputs)
         for _ in range(3):
@@ -109,43 +104,3 @@ def test_tune__what_cannot_be__one_line(
     error = capsys.readouterr().err
     assert says in error and error.count("\n") == 1
     assert not (cache / "schedules").exists() or not list((cache / "schedules").rglob("*.jsonl"))
-
-
-def started(tiny: Tiny) -> "subprocess.Popen[str]":
-    """`tvmpose tune`, after its first round."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tvmpose", "tune", str(tiny.model), "--trials", "100000", "--threads", "1"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ,
-        start_new_session=True,
-    )
-    assert process.stdout and process.stderr
-    assert any(line.startswith("round 1") for line in process.stdout), process.stderr.read()
-    return process
-
-
-@pytest.mark.slow
-def test_tune__interrupted__exit_130_and_the_rounds_before_are_kept(tiny: Tiny) -> None:
-    process = started(tiny)
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(60) == 130
-    assert list(read_file(user_file(host_target())))
-    assert process.stderr and not process.stderr.read().strip()
-
-
-@pytest.mark.slow
-def test_tune__killed__its_workers_go_and_the_next_run_continues(
-    tiny: Tiny, capsys: pytest.CaptureFixture[str]
-) -> None:
-    process = started(tiny)
-    workers = psutil.Process(process.pid).children(recursive=True)
-    process.kill()
-    process.wait(60)
-    assert workers and not psutil.wait_procs(workers, timeout=60)[1]
-    records = list(read_file(user_file(host_target())))
-    assert records
-    assert main(["tune", str(tiny.model), "--trials", "4", "--threads", "1"]) == 0
-    assert f"{len(records)} candidates known from earlier runs" in capsys.readouterr().out
-    assert list(read_file(user_file(host_target())))[: len(records)] == records

@@ -83,7 +83,7 @@ class Space:
         for index in range(_POPULATION):
             mutate = bool(parents) and index % 4 != 3
             for _ in range(_ATTEMPTS):
-                pick = self._mutation(self.rng.choice(parents)) if mutate else self._random
+                pick = self._mutation(self.rng.choice(parents)) if mutate else self.at_random
                 candidate = self.make(Choices(pick))
                 if candidate and candidate.code not in self.seen and candidate.code not in drawn:
                     drawn[candidate.code] = candidate
@@ -97,7 +97,7 @@ class Space:
         rest = ranked[count - free :]
         return ranked[: count - free] + self.rng.sample(rest, min(free, len(rest)))
 
-    def _random(self, name: str, options: Sequence[Value], default: int) -> int:
+    def at_random(self, name: str, options: Sequence[Value], default: int) -> int:
         return self.rng.randrange(len(options))
 
     def _mutation(self, parent: Mapping[str, Value]) -> Any:
@@ -105,7 +105,7 @@ class Space:
         keep = given(parent)
 
         def pick(name: str, options: Sequence[Value], default: int) -> int:
-            return self._random(name, options, default) if name in changed else keep(name, options, default)
+            return self.at_random(name, options, default) if name in changed else keep(name, options, default)
 
         return pick
 

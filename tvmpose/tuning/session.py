@@ -64,7 +64,7 @@ def list_tasks(request: Request) -> list[str]:
     return [
         f"{number:>4}  {task.calls:>3} x {task.cost.multiply_adds / 1e6:8.2f} M multiply-adds  {task.workload}  "
         f"{task.title}"
-        for number, task in enumerate(_tasks(request))
+        for number, task in enumerate(tasks_of(request))
     ]
 
 
@@ -88,8 +88,10 @@ def tune(request: Request, shown: Shown) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="tvmpose-tune-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         counter = _counter(request, folder) if request.count else None
-        crew = None if counter else Crew(stack.enter_context(_devices(request, shown)), shown.message)
-        tasks = _picked(_tasks(request), request.tasks)
+        crew = None
+        if not counter:
+            crew = stack.enter_context(Crew(stack.enter_context(_devices(request, shown)), shown.message))
+        tasks = _picked(tasks_of(request), request.tasks)
         if request.fresh:
             path.unlink(missing_ok=True)
         log = stack.enter_context(Log(path))
@@ -105,10 +107,10 @@ def tune(request: Request, shown: Shown) -> list[str]:
             shown.round(tuner, done, None if deadline == math.inf else max(0.0, deadline - time.monotonic()))
 
         tuner.run(Limits(deadline, request.trials or 1 << 62), on_round)
-        return _summary(tuner, crew, path, time.monotonic() - started)
+        return _summary(tuner, crew, path, started)
 
 
-def _tasks(request: Request) -> "list[Task]":
+def tasks_of(request: Request) -> "list[Task]":
     from tvm.ir import IRModule
 
     from tvmpose.compile import import_network, resolve
@@ -188,7 +190,8 @@ def _counter(request: Request, folder: Path) -> "Counter":
     return Counter(board, folder)
 
 
-def _summary(tuner: "Tuner", crew: object, path: Path, seconds: float) -> list[str]:
+def _summary(tuner: "Tuner", crew: object, path: Path, started: float) -> list[str]:
+    """started: of time.monotonic."""
     from tvmpose.tuning.crew import Crew
     from tvmpose.tuning.progress import show
 
@@ -217,5 +220,20 @@ def _summary(tuner: "Tuner", crew: object, path: Path, seconds: float) -> list[s
         lines += [f"left out  {name}: {why}" for name, why in crew.out.items()]
     kernels = f"a frame's kernels {show(default, unit)} -> {show(best, unit)}" if default else "nothing was measured"
     lines.append(f"{len(faster)} of {len(tuner.searches)} tasks are faster than by default; {kernels}")
+    lines.append(_times(tuner, started))
+    seconds = time.monotonic() - started
     lines.append(f"{tuner.trials} candidates in {seconds:.0f} s for {cpu_of(tuner.target)}; records: {path}")
     return lines
+
+
+def _times(tuner: "Tuner", started: float) -> str:
+    """Where the time went."""
+    parts = (
+        ("searching", sum(done.search_seconds for done in tuner.rounds)),
+        ("building", sum(done.build_seconds for done in tuner.rounds)),
+        ("measuring", sum(done.measure_seconds for done in tuner.rounds)),
+    )
+    first = f"first candidate measured after {tuner.first_trial - started:.1f} s; " if tuner.first_trial else ""
+    slow = sum(done.search_seconds > done.measure_seconds for done in tuner.rounds)
+    times = ", ".join(f"{seconds:.1f} s {name}" for name, seconds in parts)
+    return f"{first}{times}; rounds that searched for longer than they measured: {slow} of {len(tuner.rounds)}"

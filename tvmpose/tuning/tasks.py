@@ -46,6 +46,10 @@ class Task:
     cost: Cost
 
     @property
+    def is_float(self) -> bool:
+        return self.results[0].dtype.startswith("float")
+
+    @property
     def title(self) -> str:
         """For people: the template, and the shapes of what it reads and makes."""
         shapes = [*(a.shape for a in self.inputs if a.value is None), "→", *(a.shape for a in self.results)]
