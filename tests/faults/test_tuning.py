@@ -117,15 +117,15 @@ def test_tune__a_board_is_suspended__it_rests_and_is_used_again(tiny: Tiny, tmp_
     """Its program's own time limit has to pass first: nothing else tells a board that stands still from a slow one."""
     with ExitStack() as stack:
         first, _ = agents(tmp_path, stack, tracker, 2)
-        tuning = start_tuning(tiny, *at_boards(tracker, "--trials", "20000", "--budget", "150s", "--run-timeout", "1"))
+        tuning = start_tuning(tiny, *at_boards(tracker, "--trials", "20000", "--budget", "100s", "--run-timeout", "1"))
         tuning.until("round 1")
         family = [psutil.Process(first.process.pid), *psutil.Process(first.process.pid).children(recursive=True)]
         for process in family:
             process.suspend()
-        resume = threading.Timer(100, lambda: [process.resume() for process in family if process.is_running()])
+        resume = threading.Timer(80, lambda: [process.resume() for process in family if process.is_running()])
         resume.start()
         tuning.until("it rests for")
-        assert tuning.end(200) == 0
+        assert tuning.end() == 0
         resume.join()
         assert all(record.difference < 1e-4 for record in trials() if not record.error)
 
@@ -160,16 +160,6 @@ def test_tune__disk_full__one_line_and_the_next_run_continues(tiny: Tiny, tmp_pa
         subprocess.run(["umount", str(cache)], check=True)
 
 
-def test_tune__last_record_cut_off__is_dropped_and_measured_anew(tiny: Tiny) -> None:
-    assert start_tuning(tiny, "--trials", "16").end() == 0
-    path, before = user_file(host_target()), records()
-    path.write_bytes(path.read_bytes()[:-40])
-    tuning = start_tuning(tiny, "--trials", "16")
-    assert tuning.end() == 0
-    assert any(f"{len(before) - 1} candidates known" in line for line in tuning.lines), tuning.lines
-    assert records()[: len(before) - 1] == before[:-1] and len(records()) > len(before)
-
-
 def test_tune__interrupted__exit_130_and_the_rounds_before_are_kept(tiny: Tiny) -> None:
     tuning = start_tuning(tiny, "--trials", "100000")
     tuning.until("round 1")
@@ -178,15 +168,16 @@ def test_tune__interrupted__exit_130_and_the_rounds_before_are_kept(tiny: Tiny) 
     assert records() and "Traceback" not in "".join(tuning.lines)
 
 
-def test_tune__killed__its_workers_go_and_the_next_run_continues(tiny: Tiny) -> None:
+def test_tune__killed_within_a_line__its_workers_go_and_the_next_run_continues(tiny: Tiny) -> None:
     tuning = start_tuning(tiny, "--trials", "100000")
     tuning.until("round 1")
     workers = psutil.Process(tuning.process.pid).children(recursive=True)
     tuning.process.kill()
     tuning.process.wait(60)
     assert workers and not psutil.wait_procs(workers, timeout=60)[1]
-    before = records()
-    assert before
+    path, before = user_file(host_target()), records()
+    assert len(before) > 1
+    path.write_bytes(path.read_bytes()[:-40])
     again = start_tuning(tiny, "--trials", "4")
-    assert again.end() == 0 and any(f"{len(before)} candidates known" in line for line in again.lines)
-    assert records()[: len(before)] == before
+    assert again.end() == 0 and any(f"{len(before) - 1} candidates known" in line for line in again.lines)
+    assert records()[: len(before) - 1] == before[:-1] and len(records()) > len(before)

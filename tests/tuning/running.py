@@ -24,7 +24,7 @@ class Tuning:
                 return line
         raise AssertionError(f"ended without {text!r}: {self.lines}")
 
-    def end(self, seconds: float = 2 * SECONDS) -> int:
+    def end(self, seconds: float = 5 * SECONDS) -> int:
         """Its exit code; all that it printed is in lines."""
         output, _ = self.process.communicate(timeout=seconds)
         self.lines += output.splitlines()
