@@ -21,6 +21,7 @@ from tvmpose.errors import ModelError
 from tvmpose.frontend.alternatives import listed
 from tvmpose.frontend.module_spec import REFUSED, first_line, with_spec
 from tvmpose.frontend.torch_quantized import Converter, quantized_converters
+from tvmpose.frontend.torch_regions import REGION_CONVERTERS
 from tvmpose.modelspec import ModelSpec
 
 
@@ -174,4 +175,5 @@ CONVERTERS: dict[str, Converter] = {
     "amax.default": converter(amax),
     "adaptive_max_pool2d.default": converter(adaptive_max_pool2d),
     "select.int": converter(select),
+    **REGION_CONVERTERS,
 }
