@@ -125,10 +125,7 @@ def test_roi_align__boxes_of_all_sizes__as_in_float64(strides: tuple[int, ...], 
     ends = np.cumsum([feature.size for feature in features]).tolist()
 
     def call(t: Tensor) -> Tensor:
-        parts = [
-            t[end - int(np.prod(shape)) : end].reshape(1, *shape)
-            for end, shape in zip(ends.tolist(), shapes, strict=True)
-        ]
+        parts = [t[end - int(np.prod(shape)) : end].reshape(1, *shape) for end, shape in zip(ends, shapes, strict=True)]
         return region_operators.roi_align(parts, t[ends[-1] :].reshape(-1, 4), list(strides), size, 2)
 
     expected, levels = aligned(features, boxes, strides, size)

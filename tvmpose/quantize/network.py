@@ -240,6 +240,8 @@ class _Reader:
         outputs = int(call.ty.shape[3])
         if int(call.attrs.groups) not in (1, outputs) or not isinstance(call.args[0], relax.Var):
             return None
+        if int(call.ty.shape[0]) != 1:  # integer kernels look at one picture; of many boxes it stays float
+            return None
         chain, bias = [var], np.zeros(outputs, "float32")
         after = self.only_user(var)
         if after is not None and (found := self.bias_in(after, var, outputs)) is not None:
