@@ -1,6 +1,5 @@
 """The operators of networks of two stages, compiled, against their definitions written once more in float64 NumPy."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tests.native import compile_module, run_library
+from tests.nets.rcnn_by_hand import aligned, peaks, suppressed
 from tvmpose.frontend.torch import load_module
 from tvmpose.nets import region_operators
 from tvmpose.targets import host_target
@@ -51,20 +51,6 @@ def test_best__scores_with_equals__in_order_the_first_of_equals_first(tmp_path: 
         np.testing.assert_array_equal(found[0], expected)
 
 
-def suppressed(boxes: Array, scores: Array, groups: Array, overlap: float, most: int) -> list[int]:
-    """Of torchvision's batched_nms the definition."""
-    left = [i for i in np.argsort(-scores, kind="stable") if scores[i] >= 0]
-    kept: list[int] = []
-    while left and len(kept) < most:
-        kept.append(int(left[0]))
-        one, x = boxes[left[0]].astype("float64"), boxes[left].astype("float64")
-        shared = np.clip(np.minimum(one[2:], x[:, 2:]) - np.maximum(one[:2], x[:, :2]), 0, None).prod(axis=1)
-        union = (one[2:] - one[:2]).prod() + (x[:, 2:] - x[:, :2]).prod(axis=1) - shared
-        drops = (shared > overlap * union) & (groups[left] == groups[left[0]])
-        left = [i for i, gone in zip(left[1:], drops[1:], strict=True) if not gone]
-    return kept
-
-
 @pytest.mark.parametrize(("share", "most"), [(0.9, 200), (0.9, 7), (0.0, 5)], ids=["all", "a few", "nobody"])
 def test_suppress__boxes_of_two_groups__those_of_the_definition(share: float, most: int, tmp_path: Path) -> None:
     boxes, groups = random_boxes(200, 100), RNG.integers(0, 2, 200)
@@ -82,36 +68,6 @@ def test_suppress__boxes_of_two_groups__those_of_the_definition(share: float, mo
     for indices, count in run_both(call, table, tmp_path):
         assert count.tolist() == [len(expected)]
         assert indices.tolist() == expected + [0] * (most - len(expected))
-
-
-def sampled(feature: Array, y: float, x: float) -> Array:
-    """(C, h, w) between cells, whose centres are at whole numbers; nothing beyond one cell outside."""
-    _, rows, columns = feature.shape
-    if not (-1 <= y <= rows and -1 <= x <= columns):
-        return np.zeros(len(feature))
-    y, x = min(max(y, 0), rows - 1), min(max(x, 0), columns - 1)
-    top, left = int(y), int(x)
-    bottom, right, dy, dx = min(top + 1, rows - 1), min(left + 1, columns - 1), y - top, x - left
-    above = feature[:, top, left] * (1 - dx) + feature[:, top, right] * dx
-    return above * (1 - dy) + (feature[:, bottom, left] * (1 - dx) + feature[:, bottom, right] * dx) * dy
-
-
-def aligned(features: Sequence[Array], boxes: Array, strides: Sequence[int], size: int) -> tuple[Array, list[int]]:
-    """RoIAlign with 2 x 2 samples a bin, aligned=False, in loops; and the level of each box."""
-    result, levels = np.zeros((len(boxes), features[0].shape[0], size, size)), []
-    low, high = np.log2(strides[0]), np.log2(strides[-1])
-    for index, box in enumerate(boxes.astype("float64")):
-        width, height = box[2] - box[0], box[3] - box[1]
-        with np.errstate(divide="ignore"):
-            level = int(np.clip(np.floor(4 + np.log2(np.sqrt(width * height) / 224)), low, high) - low)
-        levels.append(level)
-        stride = strides[level]
-        bins = max(width / stride, 1) / size, max(height / stride, 1) / size
-        for row, column, sy, sx in np.ndindex(size, size, 2, 2):
-            y = box[1] / stride + (row + (sy + 0.5) / 2) * bins[1]
-            x = box[0] / stride + (column + (sx + 0.5) / 2) * bins[0]
-            result[index, :, row, column] += sampled(features[level].astype("float64"), y, x) / 4
-    return result, levels
 
 
 @pytest.mark.parametrize("strides", [(4, 8, 16, 32), (32, 32)], ids=["pyramid", "MobileNetV3's"])
@@ -132,20 +88,6 @@ def test_roi_align__boxes_of_all_sizes__as_in_float64(strides: tuple[int, ...], 
     assert set(levels) == set(range(4) if strides[0] == 4 else [0])
     for found in run_both(call, table, tmp_path):
         np.testing.assert_allclose(found[0], expected, atol=2e-5)
-
-
-def peaks(maps: Array, boxes: Array) -> Array:
-    """OpenCV's bicubic enlargement, and its highest place."""
-    result = np.zeros((*maps.shape[:2], 3))
-    for person, box in enumerate(boxes.astype("float64")):
-        width, height = max(box[2] - box[0], 1), max(box[3] - box[1], 1)
-        size = int(np.ceil(width)), int(np.ceil(height))
-        for k, values in enumerate(maps[person]):
-            whole = cv2.resize(values.astype("float64"), size, interpolation=cv2.INTER_CUBIC)
-            y, x = np.unravel_index(whole.argmax(), whole.shape)
-            place = (x + 0.5) * width / size[0] + box[0], (y + 0.5) * height / size[1] + box[1]
-            result[person, k] = *place, whole[y, x]
-    return result
 
 
 def test_heatmap_keypoints__boxes_of_all_sizes__as_opencv_enlarges(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ class KeypointRCNN(nn.Module):
         hidden_box: int = HIDDEN_BOX,
         hidden_keypoints: int = HIDDEN_KEYPOINTS,
         joints: int = 17,
-        budgets: Budgets = Budgets(),  # noqa: B008 - frozen
+        budgets: Budgets = Budgets(),
     ) -> None:
         super().__init__()
         self.size, self.strides, self.budgets = size, list(strides), budgets
@@ -178,15 +178,18 @@ class KeypointRCNN(nn.Module):
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
         features = self.pyramid(self.trunk(picture))
-        levels = features[: len(self.strides)]  # regions are not looked up in the coarsest
         proposals, there = self.proposals(features)
-        raw, deltas = self.box(roi_align(levels, proposals, self.strides, BOX_CELLS, SAMPLES))
+        raw, deltas = self.box(self.regions(features, proposals, BOX_CELLS))
         boxes, scores, count = self.people(proposals, there, raw, deltas)
-        maps = self.keypoints(roi_align(levels, boxes, self.strides, KEYPOINT_CELLS, SAMPLES))
+        maps = self.keypoints(self.regions(features, boxes, KEYPOINT_CELLS))
         joints = heatmap_keypoints(maps, boxes, max(self.size))
         rows = torch.cat([boxes, scores[:, None], joints.flatten(1)], dim=1)
         exists = torch.arange(self.budgets.people) < count
         return (rows * exists.float()[:, None])[None], count
+
+    def regions(self, features: list[Tensor], boxes: Tensor, size: int) -> Tensor:
+        """Of every level but the last, where nothing is looked up."""
+        return roi_align(features[: len(self.strides)], boxes, self.strides, size, SAMPLES)
 
     def people(self, proposals: Tensor, there: Tensor, raw: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes (people, 4), scores (people) and the count (1) of what the box head finds."""

@@ -33,16 +33,14 @@ def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, overlap: float, most
     A box whose intersection over union with a better one of its group, int64 (N), exceeds ``overlap`` is dropped.
     Scores below 0 mark what is no box. Indices behind the last one are 0.
     """
-    order = torch.sort(scores, descending=True, stable=True).indices.tolist()
-    corners, members, kept = boxes.double(), groups.tolist(), list[int]()
-    for index in order:
-        if len(kept) == most or not scores[index] >= 0:
-            break
-        if all(
-            members[index] != members[other] or overlaps(corners[index], corners[other]) <= overlap for other in kept
-        ):
-            kept.append(index)
-    return torch.tensor(kept + [0] * (most - len(kept))), torch.tensor([len(kept)])
+    order = torch.sort(scores, descending=True, stable=True).indices
+    left, corners, kept = order[scores[order] >= 0], boxes.double(), list[Tensor]()
+    while len(left) and len(kept) < most:
+        best, left = left[0], left[1:]
+        kept.append(best)
+        rivals = (groups[left] == groups[best]) & (overlaps(corners[best], corners[left]) > overlap)
+        left = left[~rivals]
+    return torch.tensor([*kept, *[0] * (most - len(kept))]), torch.tensor([len(kept)])
 
 
 @suppress.register_fake
@@ -50,11 +48,10 @@ def _(boxes: Tensor, scores: Tensor, groups: Tensor, overlap: float, most: int) 
     return scores.new_empty((most,), dtype=torch.int64), scores.new_empty((1,), dtype=torch.int64)
 
 
-def overlaps(one: Tensor, other: Tensor) -> float:
-    """Intersection over union of two boxes; 0 where neither has an area."""
-    shared = (torch.minimum(one[2:], other[2:]) - torch.maximum(one[:2], other[:2])).clamp(min=0).prod()
-    union = (one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod() - shared
-    return float(shared / union) if union > 0 else 0.0
+def overlaps(one: Tensor, others: Tensor) -> Tensor:
+    """Intersection over union of a box with each of the others; NaN where neither has an area."""
+    shared = (torch.minimum(one[2:], others[:, 2:]) - torch.maximum(one[:2], others[:, :2])).clamp(min=0).prod(dim=1)
+    return shared / ((one[2:] - one[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(dim=1) - shared)
 
 
 @torch.library.custom_op("tvmpose::roi_align", mutates_args=())
