@@ -22,7 +22,7 @@ LAST = 960  # channels of MobileNetV3's last convolution
 CHANNELS, STRIDES = (OUTPUTS, LAST), (32, 32)
 SIDES, RATIOS = (32, 64, 128, 256, 512), (0.5, 1.0, 2.0)  # of anchors, on every level
 PEOPLE_LIKE = 3  # proposals that look like people, in a synthetic picture
-CERTAINTY = 2.0  # standard deviation of their scores, before the softmax
+CERTAINTY = 1.0  # standard deviation of their scores, before the softmax
 GROWTH = 0.3  # standard deviation of what moves and enlarges an anchor, in its own sides
 SEED = 1703_06870
 

@@ -54,7 +54,7 @@ def test_best__scores_with_equals__in_order_the_first_of_equals_first(tmp_path: 
 @pytest.mark.parametrize(("share", "most"), [(0.9, 200), (0.9, 7), (0.0, 5)], ids=["all", "a few", "nobody"])
 def test_suppress__boxes_of_two_groups__those_of_the_definition(share: float, most: int, tmp_path: Path) -> None:
     boxes, groups = random_boxes(200, 100), RNG.integers(0, 2, 200)
-    scores = np.where(RNG.random(200) < share, RNG.random(200), -1).astype("float32")
+    scores = np.where(RNG.random(200) < share, RNG.normal(0, 3, 200), -np.inf).astype("float32")
     table = np.concatenate([boxes, scores[:, None], groups[:, None]], axis=1).astype("float32")
     expected = suppressed(boxes, scores, groups, 0.3, most)
     if share and most == 200:

@@ -1,9 +1,9 @@
 """Keypoint R-CNN without compiler and without nets/rcnn.py's operators: what torchvision does, in float64 NumPy.
 
-Only convolutions and matrix products are torch's, in float64 too. Lists are as long as they are; nothing is padded.
+Only convolutions and matrix products are torch's, in float32: so no overlap comes out on the other side of a limit just
+because a layer had more digits. Lists are as long as they are; nothing is padded.
 """
 
-import copy
 from collections.abc import Sequence
 
 import cv2
@@ -18,16 +18,15 @@ Array = NDArray[np.generic]
 
 def find_people(net: KeypointRCNN, picture: torch.Tensor) -> Array:
     """(people, 5 + 3 * joints): left, top, right, bottom, score; x, y and the heatmap's value of each joint."""
-    exact = copy.deepcopy(net).double()
     with torch.no_grad():
-        levels = exact.pyramid(exact.trunk(picture.double()))
+        levels = net.pyramid(net.trunk(picture))
         features = [level[0].numpy() for level in levels[:2]]
-        proposals = find_proposals(exact, levels)
+        proposals = find_proposals(net, levels)
         regions, _ = aligned(features, proposals, (32, 32), 7)
-        raw, deltas = (each.numpy() for each in exact.box(torch.from_numpy(regions)))
+        raw, deltas = (each.numpy() for each in net.box(torch.from_numpy(regions).float()))
         boxes, scores = best_people(net, proposals, raw, deltas)
         regions, _ = aligned(features, boxes, (32, 32), 14)
-        maps = exact.keypoints(torch.from_numpy(regions)).numpy()
+        maps = net.keypoints(torch.from_numpy(regions).float()).numpy()
     return np.concatenate([boxes, scores[:, None], peaks(maps, boxes).reshape(len(boxes), -1)], axis=1)
 
 
@@ -36,10 +35,10 @@ def find_proposals(net: KeypointRCNN, levels: Sequence[torch.Tensor]) -> Array:
     budgets, head = net.budgets, net.proposals
     for index, level in enumerate(levels):
         hidden = head.layers(level)
-        logits = head.scores(hidden)[0].numpy().transpose(1, 2, 0).reshape(-1)
+        logits = head.scores(hidden)[0].numpy().astype("float64").transpose(1, 2, 0).reshape(-1)
         deltas = head.deltas(hidden)[0].numpy().transpose(1, 2, 0).reshape(-1, 4)
         order = np.argsort(-logits, kind="stable")[: budgets.proposals_of_level]
-        anchors = anchors_of(net.size[0] // level.shape[2], level.shape[2:], head.sides, head.ratios)
+        anchors = anchors_of(net.size, level.shape[2:], head.sides, head.ratios)
         found.append(decoded(anchors[order], deltas[order], (1, 1, 1, 1), net.size))
         scores.append(1 / (1 + np.exp(-logits[order])))
         groups.append(np.full(len(order), index))
@@ -50,7 +49,7 @@ def find_proposals(net: KeypointRCNN, levels: Sequence[torch.Tensor]) -> Array:
 
 
 def best_people(net: KeypointRCNN, proposals: Array, raw: Array, deltas: Array) -> tuple[Array, Array]:
-    exponentials = np.exp(raw - raw.max(axis=1, keepdims=True))
+    exponentials = np.exp(raw.astype("float64") - raw.max(axis=1, keepdims=True))
     score = exponentials[:, 1] / exponentials.sum(axis=1)
     boxes = decoded(proposals, deltas[:, 4:], (10, 10, 5, 5), net.size)
     kept = (np.ptp(boxes.reshape(-1, 2, 2), axis=1) >= 1e-2).all(axis=1) & (score > 0.05)
@@ -59,14 +58,14 @@ def best_people(net: KeypointRCNN, proposals: Array, raw: Array, deltas: Array) 
     return boxes[chosen], score[chosen]
 
 
-def anchors_of(stride: int, cells: Sequence[int], sides: Sequence[int], ratios: Sequence[float]) -> Array:
+def anchors_of(size: Sequence[int], cells: Sequence[int], sides: Sequence[int], ratios: Sequence[float]) -> Array:
     """Row by row of cells, column by column; ratios before sides."""
     boxes = []
     for row, column in np.ndindex(*cells):
         for ratio in ratios:
             for side in sides:
                 half = np.round(np.array([side / ratio**0.5, side * ratio**0.5]) / 2)
-                corner = np.array([column, row]) * stride
+                corner = np.array([column * (size[1] // cells[1]), row * (size[0] // cells[0])])
                 boxes.append([*(corner - half), *(corner + half)])
     return np.array(boxes, "float64")
 
@@ -85,7 +84,7 @@ def decoded(anchors: Array, deltas: Array, weights: Sequence[float], size: tuple
 
 def suppressed(boxes: Array, scores: Array, groups: Array, overlap: float, most: int) -> list[int]:
     """Of torchvision's batched_nms the definition."""
-    left = [i for i in np.argsort(-scores, kind="stable") if scores[i] >= 0]
+    left = [i for i in np.argsort(-scores, kind="stable") if np.isfinite(scores[i])]
     kept: list[int] = []
     while left and len(kept) < most:
         kept.append(int(left[0]))

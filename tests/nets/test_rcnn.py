@@ -16,17 +16,16 @@ from tvmpose.nets.rcnn import Budgets, KeypointRCNN  # noqa: E402
 from tvmpose.targets import host_target  # noqa: E402
 
 NET = Path(__file__).parents[2] / "models" / "keypointrcnn-mobilenetv3" / "net.py"
-SIZE, PEOPLE = (160, 128), 30
+SIZE, PEOPLE = (160, 128), 40
 
-# Of torchvision's fasterrcnn_mobilenet_v3_large_320_fpn, whose frozen batch norms have no parameters, with 91 classes,
-# and its keypointrcnn_resnet50_fpn less its fasterrcnn_resnet50_fpn with 2 classes: documented with the weights.
+# Of torchvision's fasterrcnn_mobilenet_v3_large_320_fpn, whose frozen batch norms have no parameters, with 91
+# classes, as documented with the weights.
 FASTER_RCNN, CLASSES = 19_386_354, 91
-KEYPOINT_RCNN, FASTER_RCNN_RESNET50 = 59_137_258, 41_755_286
 
 
 @cache
 def small() -> KeypointRCNN:
-    return load_definition(NET).build(SIZE, 32, 48, 24, Budgets(people=PEOPLE))
+    return load_definition(NET).build(SIZE, 32, 48, 24, Budgets(proposals_of_level=80, proposals=60, people=PEOPLE))
 
 
 def pictures(count: int) -> torch.Tensor:
@@ -46,11 +45,12 @@ def test_structure__parameters__as_many_as_torchvisions() -> None:
     assert parameters(net) - norms - parameters(net.keypoints) + classes == FASTER_RCNN
 
 
+@pytest.mark.slow
 def test_build__synthetic_pictures__people_that_differ_and_fewer_than_there_is_room_for() -> None:
     with torch.no_grad():
-        found = [small()(picture[None]) for picture in pictures(4)]
+        found = [small()(picture[None]) for picture in pictures(3)]
     counts = [int(count) for _, count in found]
-    assert 0 < min(counts) < PEOPLE and len(set(counts)) > 1
+    assert min(counts) > 0 and max(counts) < PEOPLE and len(set(counts)) > 1
     for rows, count in found:
         people = rows[0, : int(count)].numpy()
         assert not rows[0, int(count) :].any()
@@ -76,4 +76,4 @@ def test_keypoint_rcnn__compiled__the_people_of_float64(tmp_path: Path) -> None:
         ours, judge = (each[:, 5:].reshape(len(expected), 17, 3) for each in (rows[0, : len(expected)], expected))
         near = np.abs(ours - judge)[..., :2].max(axis=2) < 0.1
         assert near.mean() > 0.99  # of two places that are equally high, either may be chosen
-        np.testing.assert_allclose(ours[..., 2], judge[..., 2], rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(ours[..., 2], judge[..., 2], rtol=0, atol=2e-3 * judge[..., 2].max())

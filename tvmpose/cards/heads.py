@@ -58,7 +58,7 @@ class Head(ReadsOutputs):
     the peak a quarter cell towards the higher neighbour, "dark" to the top of a parabola through the logarithms of the
     blurred map (Zhang et al., arXiv:1910.06278), "integral" puts the keypoint at the mean of all places, weighted by
     the softmax of ``beta`` times the map (Sun et al., arXiv:1711.08229). ``person_tensor`` holds one score for the
-    whole person.
+    whole person. ``flip_shift``: a flip test moves the mirror image's heatmaps one cell to the right.
     """
 
     kind: Literal["coordinates", "heatmap"]
@@ -70,6 +70,7 @@ class Head(ReadsOutputs):
     person_activation: Activation = "none"
     refine: Literal["none", "quarter", "dark", "integral"] = "none"
     beta: float = 1.0
+    flip_shift: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -77,6 +78,8 @@ class Head(ReadsOutputs):
             self._check_coordinates()
         elif self.fields or self.unit:
             raise ValueError("a heatmap head has neither fields nor unit")
+        if self.flip_shift and self.kind != "heatmap":
+            raise ValueError("flip_shift is for heatmaps")
         if self.beta != 1 and self.refine != "integral":
             raise ValueError('beta is for refine "integral"')
 

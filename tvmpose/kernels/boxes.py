@@ -9,6 +9,7 @@ from tvmpose.kernels.cost import MULTIPLY_ADDS, OPAQUE
 from tvmpose.kernels.script import T
 
 LOWEST = -3.4028234663852886e38  # of all finite float32
+NONE = float("-inf")
 WRITTEN_OUT = {"tirx.noalias": True, "op_pattern": OPAQUE, MULTIPLY_ADDS: 0}
 
 
@@ -40,7 +41,7 @@ def best_kernel(size: int, count: int) -> tirx.PrimFunc:
             for place in T.serial(count):
                 find_highest(left, size, winner)
                 indices[place] = T.Cast("int64", winner[0])
-                left[winner[0]] = T.float32(float("-inf"))
+                left[winner[0]] = T.float32(NONE)
 
     return best
 
@@ -65,11 +66,11 @@ def suppress_kernel(size: int, overlap: float, most: int) -> tirx.PrimFunc:
     @T.inline
     def drop_overlapping(boxes, groups, left, best):
         for row in T.serial(size):
-            if T.And(left[row] >= T.float32(0), groups[row] == groups[best]):
+            if T.And(left[row] >= T.float32(LOWEST), groups[row] == groups[best]):
                 shared: T.let = shared_along(boxes, row, best, 0) * shared_along(boxes, row, best, 1)
                 union: T.let = area(boxes, row) + area(boxes, best) - shared
                 if T.Or(row == best, shared > T.float64(overlap) * union):
-                    left[row] = T.float32(-1)
+                    left[row] = T.float32(NONE)
 
     @T.prim_func(s_tir=True)
     def suppress(
@@ -83,16 +84,16 @@ def suppress_kernel(size: int, overlap: float, most: int) -> tirx.PrimFunc:
         with T.sblock("root"):
             T.reads()
             T.writes()
-            left = T.alloc_buffer((size,), "float32")  # the score of a box that may still be taken, else -1
+            left = T.alloc_buffer((size,), "float32")  # the score of a box that may still be taken, else NONE
             winner = T.alloc_buffer((1,), "int32")
             for row in T.serial(size):
-                left[row] = T.Select(scores[row] >= T.float32(0), scores[row], T.float32(-1))
+                left[row] = T.Select(scores[row] >= T.float32(LOWEST), scores[row], T.float32(NONE))  # NaN too
             count[0] = T.int64(0)
             for place in T.serial(most):
                 indices[place] = T.int64(0)
                 if count[0] == T.Cast("int64", place):  # else there was none the last time
                     find_highest(left, size, winner)
-                    if left[winner[0]] >= T.float32(0):
+                    if left[winner[0]] >= T.float32(LOWEST):
                         indices[place] = T.Cast("int64", winner[0])
                         count[0] = T.Cast("int64", place + 1)
                         drop_overlapping(boxes, groups, left, winner[0])

@@ -85,6 +85,11 @@ def decoded(anchors: Tensor, deltas: Tensor, weights: Sequence[float], size: tup
     return torch.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], dim=1)
 
 
+def logit(score: float) -> float:
+    """What the sigmoid turns into ``score``: of raw scores, which unlike their sigmoids are never equal at the top."""
+    return math.log(score / (1 - score))
+
+
 def is_large(boxes: Tensor, side: float) -> Tensor:
     return ((boxes[:, 2] - boxes[:, 0]) >= side) & ((boxes[:, 3] - boxes[:, 1]) >= side)
 
@@ -106,9 +111,8 @@ class ProposalHead(nn.Module):
         found = [self.of_level(feature) for feature in features]
         levels = torch.cat([torch.full((len(scores),), level) for level, (scores, _) in enumerate(found)])
         scores, boxes = (torch.cat([each[part] for each in found]) for part in (0, 1))
-        scores = scores.sigmoid()
-        counts = is_large(boxes, self.budgets.proposal_side) & (scores >= self.budgets.proposal_score)
-        marked = torch.where(counts, scores, torch.full_like(scores, -1.0))
+        counts = is_large(boxes, self.budgets.proposal_side) & (scores >= logit(self.budgets.proposal_score))
+        marked = torch.where(counts, scores, torch.tensor(-math.inf))
         room = self.budgets.proposals
         indices, count = suppress(boxes, marked, levels, self.budgets.proposal_overlap, room)
         there = torch.arange(room) < count
@@ -194,10 +198,11 @@ class KeypointRCNN(nn.Module):
     def people(self, proposals: Tensor, there: Tensor, raw: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes (people, 4), scores (people) and the count (1) of what the box head finds."""
         boxes = decoded(proposals, deltas[:, 4:], BOX_WEIGHTS, self.size)
-        scores = raw.softmax(dim=1)[:, 1]
-        counts = there & is_large(boxes, self.budgets.person_side) & (scores > self.budgets.person_score)
-        marked = torch.where(counts, scores, torch.full_like(scores, -1.0))
-        one_class = torch.zeros(len(scores), dtype=torch.int64)
+        margins = raw[:, 1] - raw[:, 0]
+        counts = there & is_large(boxes, self.budgets.person_side) & (margins > logit(self.budgets.person_score))
+        marked = torch.where(counts, margins, torch.tensor(-math.inf))
+        one_class = torch.zeros(len(margins), dtype=torch.int64)
         indices, count = suppress(boxes, marked, one_class, self.budgets.person_overlap, self.budgets.people)
         exists = (torch.arange(self.budgets.people) < count).float()
-        return boxes.index_select(0, indices) * exists[:, None], scores.index_select(0, indices) * exists, count
+        scores = margins.index_select(0, indices).sigmoid()  # what softmax makes of two classes
+        return boxes.index_select(0, indices) * exists[:, None], scores * exists, count

@@ -31,10 +31,10 @@ def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, overlap: float, most
     """Non-maximum suppression: indices int64 (most) of the boxes that stay, the best first, and their count (1).
 
     A box whose intersection over union with a better one of its group, int64 (N), exceeds ``overlap`` is dropped.
-    Scores below 0 mark what is no box. Indices behind the last one are 0.
+    A score of minus infinity marks what is no box. Indices behind the last one are 0.
     """
     order = torch.sort(scores, descending=True, stable=True).indices
-    left, corners, kept = order[scores[order] >= 0], boxes.double(), list[Tensor]()
+    left, corners, kept = order[scores[order].isfinite()], boxes.double(), list[Tensor]()
     while len(left) and len(kept) < most:
         best, left = left[0], left[1:]
         kept.append(best)
