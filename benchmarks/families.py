@@ -80,6 +80,7 @@ FAMILIES = {
     "Hourglass": Family("models/hourglass"),
     "CPM": Family("edvardhua_cpm_192.tflite"),
     "YOLOv8n-pose": Family("models/yolov8n-pose"),
+    "Keypoint R-CNN, MobileNetV3": Family("models/keypointrcnn-mobilenetv3"),
     "LSTM over keypoints": Family("models/lstm-lifter"),
     "MoveNet Lightning": Family("movenet-lightning.onnx", "movenet-lightning"),
     "MoveNet Lightning int8": Family("movenet_single_pose_lightning_ptq.tflite", is_quantized=True),

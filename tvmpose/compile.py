@@ -17,6 +17,7 @@ from tvmpose.compact import Compact
 from tvmpose.devices.machine import Machine, board_of, where_verified
 from tvmpose.errors import InputError, ModelError, SetupError, VerifyError
 from tvmpose.extras import require
+from tvmpose.flip_test import FlipTestJudge, Mirrored, mirrored_outputs
 from tvmpose.frontend.source import FORMATS, Source, split_function
 from tvmpose.pose.skeletons import SKELETONS
 from tvmpose.quantize.request import Quantized, Request
@@ -58,6 +59,7 @@ class Options:
     weights: Compact | None = None  # what those of float convolutions are rounded to
     accept_loss: bool = False  # of accuracy, by either of these
     records: "Unit | None" = "seconds"  # which of tuning's to compile with
+    flip_test: bool = False  # see flip_test.py
 
     @property
     def precision(self) -> str:
@@ -158,6 +160,8 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
     module, spec, options = network.module, network.spec, replace(options, card=network.card)
     source_rounding, rounding, done = network.source_rounding, network.rounding, network.quantized
     judge = options.source.judge(rounding=source_rounding and source_rounding.value) if options.verify else None
+    if judge and network.mirrored:
+        judge = FlipTestJudge(judge, network.picture_axis, network.mirrored)
     if judge and network.selection:
         judge = PartialJudge(judge, network.selection)
     with tempfile.TemporaryDirectory(prefix="tvmpose-") as temporary:
@@ -201,11 +205,14 @@ class Network:
     rounding: "Rounding | None"  # None where it computes in floats
     quantized: Quantized | None  # by us
     selection: Selection | None
+    mirrored: tuple[Mirrored, ...] = ()  # of a flip test
+    picture_axis: int = 0  # along which it is mirrored
 
 
 def import_network(options: Options, progress: Progress = lambda step, result: None) -> Network:
     """Read the model, quantize it and cut off what is not wanted. Raises ModelError or InputError."""
-    from tvmpose.codegen.pixels import check_card
+    from tvmpose.codegen.pixels import check_card, layout_of
+    from tvmpose.passes.average_mirrored import average_mirrored
     from tvmpose.passes.prune import prune
 
     module, spec = options.source.load()
@@ -213,6 +220,7 @@ def import_network(options: Options, progress: Progress = lambda step, result: N
     said = f"; quantized, rounding as {rounding.value}" if rounding else ""
     progress("import", f"{options.source.format}, {len(spec.inputs)} in, {len(spec.outputs)} out{said}")
     card, quantized, selection = options.card, None, None
+    mirrored, picture_axis = (mirrored_outputs(spec, card) if options.flip_test else ()), 0
     if card:
         check_card(spec, card)
     if options.weights and rounding:
@@ -221,11 +229,15 @@ def import_network(options: Options, progress: Progress = lambda step, result: N
         source = sha256_of(options.source.path)
         module, quantized = options.quantization.apply(module, spec, card, source, progress)
         rounding = _rounding("ort")  # float32 scales, half to even, which int16 needs
+    if mirrored:
+        picture_axis = 2 if layout_of(spec.inputs[0].shape) == "NHWC" else 3
+        module = average_mirrored(module, picture_axis, mirrored)
+        progress("flip", "the mirror image too: twice the work")
     if options.outputs is not None or options.keypoints is not None:
         selection, whole = select(spec, card, options.outputs, options.keypoints), spec
         module, spec, card = prune(module, selection.parts), selection.spec(spec), selection.card
         progress("prune", f"{len(spec.outputs)} of {len(whole.outputs)} outputs" + _kept(card))
-    return Network(module, spec, card, source_rounding, rounding, quantized, selection)
+    return Network(module, spec, card, source_rounding, rounding, quantized, selection, mirrored, picture_axis)
 
 
 @dataclass(frozen=True)

@@ -87,14 +87,14 @@ def test_compile__convolution_that_a_pass_refuses__its_reason_comes_through_tvm(
     tiny: Tiny, tmp_path: Path, capfd: Capture
 ):
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (2, 4, 24, 32)) for name in ("image", "out")]
-    weights = helper.make_tensor("w", TensorProto.FLOAT, (4, 4, 1, 1), [1.0] * 16)
-    node = helper.make_node("Conv", ["image", "w"], ["out"])
+    weights = helper.make_tensor("w", TensorProto.FLOAT, (4, 1, 1, 1), [1.0] * 4)
+    node = helper.make_node("Conv", ["image", "w"], ["out"], group=4)
     graph = helper.make_graph([node], "g", values[:1], values[1:], [weights])
     model = tmp_path / "batch.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), model)
     assert main(["compile", str(model), "--no-verify", "-o", str(tmp_path / "out")]) == 4
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("tvmpose: error: ") and "a convolution of a batch of 2 is not supported" in line
+    assert line.startswith("tvmpose: error: ") and "a convolution in groups, of a batch of 2, is not supported" in line
     assert not (tmp_path / "out").exists()
 
 

@@ -78,8 +78,45 @@ def test_pipeline__grouped_convolution__as_torch_in_float64(groups, inputs, outp
     assert sum(call.op == Op.get("relax.call_tir") for call in seen) == calls
 
 
+@pytest.mark.parametrize("channels", [(40, 48), (6, 17), (16, 3), (64, 1)])
+def test_pipeline__convolutions_of_a_batch__as_torch_in_float64(channels):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(channels)
+    x = rng.standard_normal((3, 6, 8, channels[0]), dtype="float32")
+    kernel = rng.standard_normal((3, 3, *channels), dtype="float32")
+    wide = rng.standard_normal((*channels, 4, 4), dtype="float32")
+
+    def build(v: relax.Expr) -> list[relax.Expr]:
+        plain = relax.op.nn.relu(relax.op.nn.conv2d(v, relax.const(kernel), padding=1, **NHWC))
+        return [plain, relax.op.nn.conv2d_transpose(v, relax.const(wide), strides=2, padding=1, **IOHW)]
+
+    pictures = torch.from_numpy(x.transpose(0, 3, 1, 2).astype("float64"))
+    weights = torch.from_numpy(kernel.transpose(3, 2, 0, 1).astype("float64"))
+    expected = [
+        torch.relu(torch.nn.functional.conv2d(pictures, weights, padding=1)),
+        torch.nn.functional.conv_transpose2d(pictures, torch.from_numpy(wide.astype("float64")), stride=2, padding=1),
+    ]
+    for found, judge in zip(run_pipelined(network(build, x.shape), host_target(), x), expected, strict=True):
+        np.testing.assert_allclose(found, judge.numpy().transpose(0, 2, 3, 1), rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize(("rows", "outputs"), [(7, 40), (30, 2), (12, 17)])
+def test_pipeline__rows_times_constant_weights__a_kernel_of_ours_as_in_float64(rows, outputs):
+    rng = np.random.default_rng(rows)
+    x, table = (rng.standard_normal(shape, dtype="float32") for shape in ((rows, 24), (24, outputs)))
+    bias = rng.standard_normal(outputs, dtype="float32")
+
+    def build(v: relax.Expr) -> relax.Expr:
+        return relax.op.nn.relu(relax.op.add(relax.op.matmul(v, relax.const(table)), relax.const(bias)))
+
+    (found,) = run_pipelined(network(build, x.shape), host_target(), x)
+    np.testing.assert_allclose(found, np.maximum(x.astype("float64") @ table + bias, 0), rtol=0, atol=2e-5)
+    lowered = LowerConvolution(VectorISA(8, 16))(network(build, x.shape))
+    assert [v.name_hint for v, f in lowered.functions_items() if isinstance(f, PrimFunc)] == ["matmul"]
+
+
 REFUSED = {
-    "batch of 2": lambda x: relax.op.nn.conv2d(relax.op.concat([x, x], 0), weight(3, 3, 6, 4), **NHWC),
+    "batch of 2": lambda x: relax.op.nn.conv2d(relax.op.concat([x, x], 0), weight(3, 3, 3, 4), groups=2, **NHWC),
     r"transposed convolution to \(19, 19\)": lambda x: relax.op.nn.conv2d_transpose(
         x, weight(6, 4, 3, 3), strides=2, **IOHW
     ),

@@ -1,11 +1,13 @@
 """What the quantizer finds in a graph."""
 
 import numpy as np
-from tvm import relax
+import pytest
+from tvm import relax, te
 from tvm.relax import op as R
 
 from tests.native import network
 from tests.quantize.nets import LAYOUT, emit, residual_net
+from tvmpose.errors import ModelError
 from tvmpose.quantize.network import Layer, byte_operands, prepare, read_network, wide_operands
 
 
@@ -62,3 +64,14 @@ def test_groups__concatenated_tensors__share_a_scale():
     first, second, joined, last = (unit.name for unit in found.units)
     assert found.groups[first] == found.groups[second] == found.groups[joined]
     assert found.groups["x0"] != found.groups[first] != found.groups[last]
+
+
+def test_prepare__network_with_kernels_of_its_own__is_refused() -> None:
+    builder = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType((4,), "float32"))
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            y = builder.emit_output(builder.call_te(lambda data: te.compute((4,), lambda i: data[i] + 1), x))
+        builder.emit_func_output(y)
+    with pytest.raises(ModelError, match="networks of two stages"):
+        prepare(builder.get())

@@ -1,17 +1,55 @@
 """What a network's outputs mean: the [head] tables of model cards. One class for one person a box, others for many."""
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 Activation: TypeAlias = Literal["none", "sigmoid"]
 Unit: TypeAlias = Literal["pixels", "normalized"]
 Field: TypeAlias = Literal["x", "y", "z", "score", "presence", "-"]
 
 
+AHead = TypeVar("AHead", bound="ReadsOutputs")
+
+
+class ReadsOutputs:
+    """What all heads, dataclasses, share: fields ``tensor`` and ``..._tensor`` are indices of the network's outputs."""
+
+    person_tensor: int | None = None  # of one score for the whole person
+    person_activation: Activation = "none"
+    finds_people = False
+
+    def __post_init__(self) -> None:
+        if min(self.tensors) < 0:
+            raise ValueError("outputs count from 0")
+
+    @classmethod
+    def _tensor_fields(cls) -> list[str]:
+        names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        return [name for name in names if name == "tensor" or name.endswith("_tensor")]
+
+    @property
+    def tensors(self) -> tuple[int, ...]:
+        """The indices of the outputs that it needs, in the order of the decode kernel's arguments."""
+        indices = (getattr(self, name) for name in self._tensor_fields())
+        return tuple(index for index in indices if index is not None)
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """The same, each once, ascending."""
+        return tuple(sorted(set(self.tensors)))
+
+    def renumbered(self: AHead, kept: Sequence[int]) -> AHead:
+        """The head of a network that returns only the outputs with these indices, in this order."""
+        indices = {name: getattr(self, name) for name in self._tensor_fields()}
+        new = {name: kept.index(index) for name, index in indices.items() if index is not None}
+        return dataclasses.replace(self, **new)  # type: ignore[type-var]
+
+
 @dataclass(frozen=True)
-class Head:
+class Head(ReadsOutputs):
     """One person for each box. ``tensor`` and ``person_tensor`` are indices of the network's outputs.
 
     "coordinates": a tensor of rows of ``fields``, one row a keypoint ("-": of no use here; rows past the skeleton's
@@ -20,7 +58,7 @@ class Head:
     the peak a quarter cell towards the higher neighbour, "dark" to the top of a parabola through the logarithms of the
     blurred map (Zhang et al., arXiv:1910.06278), "integral" puts the keypoint at the mean of all places, weighted by
     the softmax of ``beta`` times the map (Sun et al., arXiv:1711.08229). ``person_tensor`` holds one score for the
-    whole person.
+    whole person. ``flip_shift``: a flip test moves the mirror image's heatmaps one cell to the right.
     """
 
     kind: Literal["coordinates", "heatmap"]
@@ -32,32 +70,18 @@ class Head:
     person_activation: Activation = "none"
     refine: Literal["none", "quarter", "dark", "integral"] = "none"
     beta: float = 1.0
-
-    finds_people = False
+    flip_shift: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.kind == "coordinates":
             self._check_coordinates()
         elif self.fields or self.unit:
             raise ValueError("a heatmap head has neither fields nor unit")
+        if self.flip_shift and self.kind != "heatmap":
+            raise ValueError("flip_shift is for heatmaps")
         if self.beta != 1 and self.refine != "integral":
             raise ValueError('beta is for refine "integral"')
-        check_indices(self.reads)
-
-    @property
-    def tensors(self) -> tuple[int, ...]:
-        """The indices of the outputs that it needs, in the order of the decode kernel's arguments."""
-        return (self.tensor,) if self.person_tensor is None else (self.tensor, self.person_tensor)
-
-    @property
-    def reads(self) -> tuple[int, ...]:
-        """The same, each once, ascending."""
-        return tuple(sorted(set(self.tensors)))
-
-    def renumbered(self, kept: Sequence[int]) -> "Head":
-        """The head of a network that returns only the outputs with these indices, in this order."""
-        person = None if self.person_tensor is None else kept.index(self.person_tensor)
-        return replace(self, tensor=kept.index(self.tensor), person_tensor=person)
 
     def _check_coordinates(self) -> None:
         if self.refine != "none" or self.unit is None:
@@ -66,7 +90,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class SimccHead:
+class SimccHead(ReadsOutputs):
     """One person for each box: each coordinate of a keypoint the highest of evenly spread bins (arXiv:2107.03332).
 
     ``tensor`` has bins of x, ``y_tensor`` of y, a row for each keypoint. The score is the lower of the two highest.
@@ -77,29 +101,12 @@ class SimccHead:
     y_tensor: int
     score_activation: Activation = "none"
 
-    person_tensor = None
-    finds_people = False
-
     def __post_init__(self) -> None:
-        check_indices(self.reads)
-
-    @property
-    def tensors(self) -> tuple[int, ...]:
-        """See Head."""
-        return (self.tensor, self.y_tensor)
-
-    @property
-    def reads(self) -> tuple[int, ...]:
-        """See Head."""
-        return tuple(sorted(set(self.tensors)))
-
-    def renumbered(self, kept: Sequence[int]) -> "SimccHead":
-        """See Head."""
-        return replace(self, tensor=kept.index(self.tensor), y_tensor=kept.index(self.y_tensor))
+        super().__post_init__()
 
 
 @dataclass(frozen=True)
-class CentreHead:
+class CentreHead(ReadsOutputs):
     """One person for each box, as MoveNet finds the one nearest to the middle. All tensors share one grid of cells.
 
     ``tensor``: a heatmap for each keypoint. ``centre_tensor``: one for the middles of people. ``regression_tensor``: at
@@ -115,26 +122,8 @@ class CentreHead:
     offset_tensor: int
     score_activation: Activation = "none"
 
-    person_tensor = None
-    finds_people = False
-
     def __post_init__(self) -> None:
-        check_indices(self.reads)
-
-    @property
-    def tensors(self) -> tuple[int, ...]:
-        """See Head."""
-        return (self.tensor, self.centre_tensor, self.regression_tensor, self.offset_tensor)
-
-    @property
-    def reads(self) -> tuple[int, ...]:
-        """See Head."""
-        return tuple(sorted(set(self.tensors)))
-
-    def renumbered(self, kept: Sequence[int]) -> "CentreHead":
-        """See Head."""
-        tensor, centre, regression, offset = (kept.index(index) for index in self.tensors)
-        return CentreHead("centre", tensor, centre, regression, offset, self.score_activation)
+        super().__post_init__()
 
 
 @dataclass(frozen=True)
@@ -177,7 +166,7 @@ RowEntry: TypeAlias = Literal[
 
 
 @dataclass(frozen=True)
-class DetectionHead:
+class DetectionHead(ReadsOutputs):
     """The people in a picture: many rows, each a box with a score and keypoints, of which the best are kept.
 
     ``row`` lists what a row of output ``tensor`` holds: a box by its centre and size ("x", "y", "width", "height") or
@@ -202,11 +191,10 @@ class DetectionHead:
     keypoint_activation: Activation = "none"
     anchors: Anchors | None = None
 
-    person_tensor = None  # there is no one person
     finds_people = True
 
     def __post_init__(self) -> None:
-        check_indices(self.reads)
+        super().__post_init__()
         box = BOX_CORNERS if "left" in self.row else BOX_CENTRE
         entries = (*box, "keypoints", *(() if self.score_tensor is not None else ("score",)))
         check_once(self.row, "row", entries)
@@ -218,21 +206,6 @@ class DetectionHead:
         check_most_people(self.max_people)
         if self.anchors and (self.unit != "pixels" or box is BOX_CORNERS):
             raise ValueError("rows relative to anchors are centres and sizes in pixels")
-
-    @property
-    def tensors(self) -> tuple[int, ...]:
-        """See Head."""
-        return (self.tensor,) if self.score_tensor is None else (self.tensor, self.score_tensor)
-
-    @property
-    def reads(self) -> tuple[int, ...]:
-        """See Head."""
-        return tuple(sorted(set(self.tensors)))
-
-    def renumbered(self, kept: Sequence[int]) -> "DetectionHead":
-        """See Head."""
-        score = None if self.score_tensor is None else kept.index(self.score_tensor)
-        return replace(self, tensor=kept.index(self.tensor), score_tensor=score)
 
     def columns(self, num_keypoints: int) -> dict[str, int]:
         """Where each entry of a row begins; "end" is a row's length."""
@@ -252,7 +225,7 @@ POSENET_TREE = (
 
 
 @dataclass(frozen=True)
-class PartsHead:
+class PartsHead(ReadsOutputs):
     """The people in a picture, bottom up, as PoseNet finds them (Papandreou et al., PersonLab, arXiv:1803.08225).
 
     All tensors share one grid of cells, ``stride`` pixels apart. ``tensor``: a heatmap for each keypoint.
@@ -274,30 +247,14 @@ class PartsHead:
     max_people: int
     score_activation: Activation = "none"
 
-    person_tensor = None
     finds_people = True
     edges = POSENET_TREE
 
     def __post_init__(self) -> None:
-        check_indices(self.reads)
+        super().__post_init__()
         check_most_people(self.max_people)
         if self.stride < 1 or not self.radius >= 0 or not 0 < self.threshold <= 1:
             raise ValueError("stride and radius must be positive, and threshold above 0 and at most 1")
-
-    @property
-    def tensors(self) -> tuple[int, ...]:
-        """See Head."""
-        return (self.tensor, self.offset_tensor, self.forward_tensor, self.backward_tensor)
-
-    @property
-    def reads(self) -> tuple[int, ...]:
-        """See Head."""
-        return tuple(sorted(set(self.tensors)))
-
-    def renumbered(self, kept: Sequence[int]) -> "PartsHead":
-        """See Head."""
-        tensor, offset, forward, backward = (kept.index(index) for index in self.tensors)
-        return replace(self, tensor=tensor, offset_tensor=offset, forward_tensor=forward, backward_tensor=backward)
 
 
 MOST_PEOPLE = 256
@@ -308,12 +265,6 @@ def check_most_people(count: int) -> None:
     """Raise ValueError for more people than a result may hold, or none."""
     if not 1 <= count <= MOST_PEOPLE:
         raise ValueError(f"max_people must be 1 to {MOST_PEOPLE}, not {count}")
-
-
-def check_indices(indices: Sequence[int]) -> None:
-    """Raise ValueError for outputs that cannot be."""
-    if min(indices) < 0:
-        raise ValueError("outputs count from 0")
 
 
 def check_once(given: Sequence[str], what: str, needed: Sequence[str]) -> None:

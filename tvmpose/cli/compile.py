@@ -38,6 +38,11 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         help="keep only these keypoints: names or indices, as nose,5-16; others cost less",
     )
     parser.add_argument(
+        "--flip-test",
+        action="store_true",
+        help="average with the mirror image, in the library: heatmaps and SimCC, at twice the time",
+    )
+    parser.add_argument(
         "--rounding",
         metavar="NAME",
         help="whose arithmetic a quantized model is computed in: reference, xnnpack, ort or torch (default: xnnpack "
@@ -142,6 +147,7 @@ def run(args: argparse.Namespace) -> int:
         weights=Compact(args.precision) if args.precision in ("float16", "bfloat16") else None,
         accept_loss=args.accept_accuracy_loss,
         records=UNITS[args.records],
+        flip_test=args.flip_test,
     )
     target = options.target
     cpus = (" ".join([variant.cpu, *variant.attributes]) for variant in target.variants)
@@ -159,6 +165,8 @@ def run(args: argparse.Namespace) -> int:
         rows[options.precision] = f"as {args.quantization}" if args.quantization else f"calibrated on {args.calibrate}"
     elif options.weights:
         rows[options.precision] = "weights of convolutions, arithmetic in float32"
+    if options.flip_test:
+        rows["flip"] = "the mean with the mirror image's answer"
     if kept:
         rows["keep"] = "; ".join(kept)
     for key, value in rows.items():

@@ -21,6 +21,7 @@ from tvmpose.errors import ModelError
 from tvmpose.frontend.alternatives import listed
 from tvmpose.frontend.module_spec import REFUSED, first_line, with_spec
 from tvmpose.frontend.torch_quantized import Converter, quantized_converters
+from tvmpose.frontend.torch_regions import REGION_CONVERTERS
 from tvmpose.modelspec import ModelSpec
 
 
@@ -158,6 +159,11 @@ def adaptive_max_pool2d(data: relax.Expr, output_size: Sequence[int]) -> relax.E
     return relax.Tuple([pooled, pooled])
 
 
+def index_select(data: relax.Expr, axis: int, indices: relax.Expr) -> relax.Expr:
+    """torch.index_select; TVM's converter reads whatever an index that is too large points at, and warns of it."""
+    return relax.op.take(data, indices, axis, mode="clip")
+
+
 def select(data: relax.Expr, axis: int, index: int) -> relax.Expr:
     """torch.select; TVM's converter reads outside of the tensor where the index counts from the end."""
     axis, extent = axis % data.ty.ndim, int(data.ty.shape[axis])
@@ -173,5 +179,7 @@ def converter(build: Callable[..., relax.Expr]) -> Converter:
 CONVERTERS: dict[str, Converter] = {
     "amax.default": converter(amax),
     "adaptive_max_pool2d.default": converter(adaptive_max_pool2d),
+    "index_select.default": converter(index_select),
     "select.int": converter(select),
+    **REGION_CONVERTERS,
 }

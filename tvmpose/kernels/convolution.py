@@ -39,7 +39,7 @@ def pack_weights(weight: np.ndarray, lanes: int) -> np.ndarray:
 
 
 def conv2d(data: te.Tensor, packed: te.Tensor, window: Window, outputs: int) -> te.Tensor:
-    """data (1, H, W, I) float, packed (blocks, kh, kw, I, lanes) -> (1, OH, OW, outputs)."""
+    """data (N, H, W, I) float, packed (blocks, kh, kw, I, lanes) -> (N, OH, OW, outputs)."""
     blocks, kernel_height, kernel_width, inputs, lanes = (int(n) for n in packed.shape)
     padded = pad_picture(data, window.padding)
     height, width = window.output_size(_picture_size(data), (kernel_height, kernel_width))
@@ -47,7 +47,7 @@ def conv2d(data: te.Tensor, packed: te.Tensor, window: Window, outputs: int) -> 
     ri = te.reduce_axis((0, inputs), "ri")
     (sy, sx), (dy, dx) = window.strides, window.dilation
     conv = te.compute(
-        (1, height, width, blocks * lanes),
+        (data.shape[0], height, width, blocks * lanes),
         lambda n, y, x, c: te.sum(
             padded[n, y * sy + ry * dy, x * sx + rx * dx, ri] * packed[c // lanes, ry, rx, ri, c % lanes],
             axis=[ry, rx, ri],
@@ -103,7 +103,7 @@ def pack_transposed_weights(
 def conv2d_transpose(
     data: te.Tensor, packed: te.Tensor, padding: tuple[int, int], size: tuple[int, int], outputs: int
 ) -> te.Tensor:
-    """data (1, H, W, I) -> (1, *size, outputs), as sub-pixel convolutions: no multiplication by an inserted zero.
+    """data (N, H, W, I) -> (N, *size, outputs), as sub-pixel convolutions: no multiplication by an inserted zero.
 
     size must be a whole number of strides; padding is (top, left).
     """
@@ -119,7 +119,7 @@ def conv2d_transpose(
     ri = te.reduce_axis((0, inputs), "ri")
     top, left = padding
     conv = te.compute(
-        (1, rows, columns, sy, sx, blocks * lanes),
+        (data.shape[0], rows, columns, sy, sx, blocks * lanes),
         lambda n, i, j, a, b, c: te.sum(
             padded[n, i + (a + top) // sy + (taps_y - 1 - ty), j + (b + left) // sx + (taps_x - 1 - tx), ri]
             * packed[c // lanes, a, b, ty, tx, ri, c % lanes],
@@ -129,7 +129,9 @@ def conv2d_transpose(
         attrs={TEMPLATE: "conv2d_transpose"},
     )
     return te.compute(
-        (1, *size, outputs), lambda n, y, x, c: conv[n, y // sy, x // sx, y % sy, x % sx, c], name="shuffle"
+        (data.shape[0], *size, outputs),
+        lambda n, y, x, c: conv[n, y // sy, x // sx, y % sy, x % sx, c],
+        name="shuffle",
     )
 
 

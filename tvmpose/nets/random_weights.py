@@ -74,6 +74,34 @@ def calibrate(net: nn.Module, pictures: Tensor) -> None:
     net.eval()
 
 
+def standardize(net: nn.Module, run: Callable[[], object]) -> None:
+    """Give what each layer with weights and a bias makes in ``run`` a mean of 0 and a variance of 1, by channel.
+
+    Layer by layer in the order of the computation; of a layer that runs more than once the first time decides.
+    """
+    done: set[nn.Module] = set()
+
+    def adjust(layer: nn.Module, _: object, result: Tensor) -> Tensor | None:
+        if layer in done:
+            return None
+        done.add(layer)
+        others = [axis for axis in range(result.ndim) if axis != 1]
+        mean, deviation = result.mean(others), result.std(others).clamp(min=1e-6)
+        axis = 1 if isinstance(layer, nn.ConvTranspose2d) else 0  # of the weights' outputs
+        shape = [-1 if index == axis else 1 for index in range(layer.weight.ndim)]
+        layer.weight.div_(deviation.reshape(shape))
+        layer.bias.copy_((layer.bias - mean) / deviation)
+        channels = [-1 if index == 1 else 1 for index in range(result.ndim)]
+        return (result - mean.reshape(channels)) / deviation.reshape(channels)
+
+    kinds = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+    layers = [layer for layer in net.modules() if isinstance(layer, kinds) and layer.bias is not None]
+    handles = [layer.register_forward_hook(adjust) for layer in layers]
+    run()
+    for handle in handles:
+        handle.remove()
+
+
 def make_sparse(norm: nn.BatchNorm2d, seen: Tensor) -> None:
     """Shift ``norm`` so that of ``seen``, what it adds to, only what exceeds its mean by SPARSITY remains above 0."""
     norm.bias.sub_(seen.mean((0, 2, 3)) + SPARSITY * seen.std((0, 2, 3)))

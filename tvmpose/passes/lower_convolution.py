@@ -34,6 +34,7 @@ register_error("ModelError", ModelError)  # else it leaves TVM's C++, which call
 class LowerConvolution:
     """NHWC conv2d (HWIO, or HWOI for depthwise) and conv2d_transpose (IOHW) -> call_tir of tvmpose.kernels.
 
+    So does a matrix of several rows times constant weights: a 1x1 convolution of a picture as wide as it has rows.
     weights: the format that they are rounded to, once packed; None: as they are.
     """
 
@@ -55,7 +56,11 @@ class _Lowering(PyExprMutator):
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = super().visit_call_(call)
-        lowerings = {"relax.nn.conv2d": self._conv2d, "relax.nn.conv2d_transpose": self._conv2d_transpose}
+        lowerings = {
+            "relax.nn.conv2d": self._conv2d,
+            "relax.nn.conv2d_transpose": self._conv2d_transpose,
+            "relax.matmul": self._matmul,
+        }
         lower = lowerings.get(getattr(call.op, "name", ""))
         return lower(call) if lower else call
 
@@ -63,7 +68,7 @@ class _Lowering(PyExprMutator):
         data, weight, attrs = call.args[0], self._weight(call), call.attrs
         top, left, bottom, right = (int(n) for n in attrs.padding)
         window = Window(_pair(attrs.strides), (top, left, bottom, right), _pair(attrs.dilation))
-        channels = _channels(call)
+        channels, batch = _channels(call), int(data.ty.shape[0])
         if attrs.kernel_layout == "HWOI":
             weight = weight.transpose(0, 1, 3, 2)  # -> HWIO
         if attrs.groups > 1 and weight.shape[2:] != (1, channels):
@@ -72,14 +77,15 @@ class _Lowering(PyExprMutator):
             padding = -channels % self.isa.lanes_for(channels)
             packed = np.pad(weight[:, :, 0], ((0, 0), (0, 0), (0, padding)))
             return self._call("depthwise_conv2d", lambda x, w: depthwise_conv2d(x, w, window), data, packed)
-        if lanes := folded_lanes(weight.shape[2], weight.shape[3], self.isa):
+        lanes = folded_lanes(weight.shape[2], weight.shape[3], self.isa)
+        if lanes and batch == 1:
             folded = pack_folded_weights(weight, lanes)
             return self._call("folded_conv2d", lambda x, w: folded_conv2d(x, w, window), data, folded)
-        if weight.shape[3] < 4 and weight.shape[:2] != (1, 1):
+        if weight.shape[3] < 4 and weight.shape[:2] != (1, 1) and batch == 1:
             return self._call("planar_conv2d", lambda x, w: planar_conv2d(x, w, window), data, weight)
         height, width, inputs, outputs = weight.shape
         size, lanes = (int(call.ty.shape[1]), int(call.ty.shape[2])), self.isa.lanes_for(outputs)
-        is_plain = window.strides == window.dilation == (1, 1)
+        is_plain = window.strides == window.dilation == (1, 1) and batch == 1
         if is_plain and pays((height, width), (inputs, outputs), (1, 1), size, lanes):
             compute = lambda x, w: winograd_conv2d(x, w, (top, left), (0, 0), size)  # noqa: E731
             phased = pack_weights(weight, lanes)[:, None, None]
@@ -122,7 +128,7 @@ class _Lowering(PyExprMutator):
         size = (int(call.ty.shape[1]), int(call.ty.shape[2]))
         inputs, outputs, *kernel = weight.shape
         taps, lanes = (-(-kernel[0] // strides[0]), -(-kernel[1] // strides[1])), self.isa.lanes_for(outputs)
-        if pays(taps, (inputs, outputs), strides, size, lanes):
+        if int(data.ty.shape[0]) == 1 and pays(taps, (inputs, outputs), strides, size, lanes):
             packed = pack_transposed_weights(weight, lanes, strides, (top, left))
             flipped = transform_weights(packed[:, :, :, ::-1, ::-1])
             compute = lambda x, w: winograd_conv2d(x, w, (1, 1), (top, left), size)  # noqa: E731
@@ -133,15 +139,32 @@ class _Lowering(PyExprMutator):
         compute = lambda x, w: conv2d_transpose(x, w, (top, left), size, outputs)  # noqa: E731
         return self._call("conv2d_transpose", compute, data, packed)
 
+    def _matmul(self, call: relax.Call) -> relax.Expr:
+        """Left as it is unless a matrix of several rows meets constant weights: then it is worth a register tile."""
+        data, weight = call.args[0], self._constant(call.args[1])
+        is_plain = weight is not None and weight.ndim == 2 and str(call.ty.dtype) == "float32"
+        if weight is None or not is_plain or data.ty.ndim != 2 or int(data.ty.shape[0]) == 1:
+            return call
+        rows, (inputs, outputs) = int(data.ty.shape[0]), weight.shape
+        picture = self.builder_.emit(relax.op.reshape(data, (1, 1, rows, inputs)))
+        packed = pack_weights(weight[None, None], packed_lanes((1, rows), outputs, inputs, self.isa))
+        window = Window((1, 1), (0, 0, 0, 0), (1, 1))
+        result = self._call("matmul", lambda x, w: conv2d(x, w, window, outputs), picture, packed)
+        return relax.op.reshape(self.builder_.emit(result), (rows, outputs))
+
     def _call(self, name: str, compute: Callable[..., te.Tensor], data: relax.Expr, weights: np.ndarray) -> relax.Expr:
         stored = np.ascontiguousarray(self.weights.rounded(weights) if self.weights else weights)
         return self.builder_.call_te(compute, data, relax.const(stored), primfunc_name_hint=name)
 
     def _weight(self, call: relax.Call) -> np.ndarray:
-        weight = self.lookup_binding(call.args[1]) if isinstance(call.args[1], relax.Var) else call.args[1]
-        if not isinstance(weight, tvm.ir.GenericConst):
+        weight = self._constant(call.args[1])
+        if weight is None:
             raise ModelError("a convolution whose weights are computed at run time is not supported")
-        return weight.value.numpy()
+        return weight
+
+    def _constant(self, expression: relax.Expr) -> np.ndarray | None:
+        value = self.lookup_binding(expression) if isinstance(expression, relax.Var) else expression
+        return value.value.numpy() if isinstance(value, tvm.ir.GenericConst) else None
 
 
 def _refuse_unsupported(expression: relax.Expr) -> None:
@@ -150,8 +173,10 @@ def _refuse_unsupported(expression: relax.Expr) -> None:
     if name not in ("relax.nn.conv2d", "relax.nn.conv2d_transpose"):
         return
     attrs, batch = expression.attrs, int(expression.args[0].ty.shape[0])
-    if batch != 1:
-        raise ModelError(f"a convolution of a batch of {batch} is not supported; export the model with batch 1")
+    if batch != 1 and attrs.groups != 1:
+        raise ModelError(
+            f"a convolution in groups, of a batch of {batch}, is not supported; export the model with batch 1"
+        )
     if name == "relax.nn.conv2d_transpose":
         size, strides = _pair(expression.ty.shape.values[1:3]), _pair(attrs.strides)
         whole = all(n % stride == 0 for n, stride in zip(size, strides, strict=True))

@@ -12,6 +12,7 @@ import tvm
 from tvm import relax
 from tvm.ir import GenericConst, IRModule
 
+from tvmpose.errors import ModelError
 from tvmpose.passes.convert_layout import to_nhwc
 from tvmpose.passes.fold_batch_norm import fold_batch_norm
 from tvmpose.passes.fold_padding import FoldPadding
@@ -177,8 +178,10 @@ def wide_operands(network: Network, units: Sequence[Unit]) -> set[str]:
 def prepare(module: IRModule) -> IRModule:
     """The float module in the form that Network reads: NHWC, batch norms and paddings in their convolutions.
 
-    Running the pipeline over it again changes nothing.
+    Running the pipeline over it again changes nothing. Raises ModelError for a network with kernels of its own in it.
     """
+    if len(module.functions) > 1:
+        raise ModelError("networks of two stages cannot be quantized: compile without --precision int8")
     T = relax.transform
     with tvm.transform.PassContext(opt_level=3):
         module = to_nhwc(fold_batch_norm(T.Normalize()(module)))
@@ -239,6 +242,8 @@ class _Reader:
         weight = call.args[1].value.numpy()
         outputs = int(call.ty.shape[3])
         if int(call.attrs.groups) not in (1, outputs) or not isinstance(call.args[0], relax.Var):
+            return None
+        if int(call.ty.shape[0]) != 1:  # integer kernels look at one picture; of many boxes it stays float
             return None
         chain, bias = [var], np.zeros(outputs, "float32")
         after = self.only_user(var)
