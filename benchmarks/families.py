@@ -1,17 +1,17 @@
 """Every family of pose networks through the compiler: what came of it, float and int8.
 
-    python -m benchmarks.families [--only NAME ...] [--float] [--noisy] [--write]
+    python -m benchmarks.families [--only NAME ...] [--float] [--beside-onnxruntime] [--noisy] [--write]
 
-Compiles each network with its card, on photos of people, and compares it with its source runtime; then once more in
-int8, by our own quantization with every layer in integers. Fails where a float network is off by more than the limits
-below, or where its source model's answer is no clear and distinct keypoints: a constant one would agree with anything.
+Compiles each network with its card, and compares it with its source runtime on people cut out of photos; then once
+more in int8, by our own quantization with every layer in integers. Fails where a float network is off by more than the
+limits below, or where its source model's answer is no clear and distinct keypoints: a constant one would agree with
+anything.
 Rows are kept in families.json one by one, so that a run may be continued; --write makes the table of all of them.
 """
 
 import argparse
 import json
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -20,11 +20,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from benchmarks.measuring import ROOT
+from benchmarks.people import write_people
 from benchmarks.report import markdown_table, replace_between_marks, write_json
 from tvmpose import gate
+from tvmpose.baselines.judge import open_judge
 from tvmpose.cards import Card
 from tvmpose.codegen.pixels import layout_of
 from tvmpose.compile import Options, Report, compile_model, resolve
@@ -113,13 +116,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--noisy", action="store_true", help="others use the machine: no times in the table")
     parser.add_argument("--float", action="store_true", help="not in int8")
+    parser.add_argument(
+        "--beside-onnxruntime",
+        action="store_true",
+        help="nets of models/ also as ONNX Runtime quantizes them, on the same people: whether a loss is ours",
+    )
     parser.add_argument("--write", action="store_true", help=f"the table into {DOCUMENT.relative_to(ROOT)}")
     options = parser.parse_args(arguments)
     rows: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     failed = False
     for name in FAMILIES if options.only is None else options.only:
         try:
-            rows[name] = measure(name, FAMILIES[name], in_int8=not options.float)
+            rows[name] = measure(FAMILIES[name], not options.float, options.beside_onnxruntime)
         except TvmposeError as error:
             rows[name] = {"failed": str(error)}
         failed |= bool(rows[name].get("failed"))
@@ -130,28 +138,68 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 5 if failed else 0
 
 
-def measure(name: str, family: Family, in_int8: bool) -> dict[str, Any]:
-    """One family's row, as it is kept."""
+def measure(family: Family, in_int8: bool, beside_onnxruntime: bool) -> dict[str, Any]:
+    """A family's row, as it is kept."""
     data = Path(os.environ["TVMPOSE_DATA"])
+    coco = data / "coco"
     with tempfile.TemporaryDirectory(prefix="families-") as directory:
         folder = Path(directory)
-        photos = _some(data / "coco" / "val2017", folder / "verify", VERIFY_PHOTOS)
+        photos = write_people(
+            coco / "person_keypoints_val2017_dev100.json", coco / "val2017", folder / "verify", VERIFY_PHOTOS
+        )
         file = data / "models" / family.model
         model = str(file if file.is_file() else ROOT / family.model)
         options = resolve(
             model, card=family.card, target=host_target(), output=folder / "bundle", samples=photos, verify=True
         )
+        as_bytes(photos, options)
         row: dict[str, Any] = {"float": asdict(made(options)), "peaks": peaks(options)}
         row["failed"] = "; ".join(flaws(row, family))
         if in_int8 and not family.is_quantized:
-            calibration = _some(data / "coco" / "train2017", folder / "calibrate", CALIBRATION_PHOTOS)
+            calibration = write_people(
+                coco / "person_keypoints_train2017_calib64.json",
+                coco / "train2017",
+                folder / "calibrate",
+                CALIBRATION_PHOTOS,
+            )
             request = Request(calibration=Calibration(calibration))
             quantized = replace(options, quantization=request, accept_loss=True, output=folder / "int8")
             try:
                 row["int8"] = asdict(made(quantized))
             except TvmposeError as error:
                 row["int8_failed"] = str(error)
+            if beside_onnxruntime and not file.is_file():
+                row["int8_onnxruntime_px"] = px_of_onnxruntime(options, calibration)
     return row
+
+
+def px_of_onnxruntime(options: Options, calibration: Path) -> float:
+    """The median that keypoints move where ONNX Runtime quantizes the network, all of it, on the same people."""
+    from onnxruntime.quantization import QuantFormat
+
+    from benchmarks.quantize_models import calibration_inputs, quantize_onnx  # needs torchao
+
+    card = options.card
+    assert card
+    _, spec = options.source.load()
+    file = calibration.parent / "onnxruntime.onnx"
+    quantize_onnx(QuantFormat.QDQ, card.name, calibration_inputs(card, calibration, CALIBRATION_PHOTOS), file, False)
+    theirs, judge, apart = open_judge(file, "onnx", threads=2), options.source.judge(), []
+    for _, picture in gate.read_samples(options.samples, None):
+        expected, found = (gate.expect(runner, card, spec.inputs[0], picture) for runner in (judge, theirs))
+        assert expected.people is not None and found.people is not None
+        sure = expected.people[0, :, 2] >= gate.SURE_SCORE
+        distances = np.hypot(*(found.people[0] - expected.people[0])[sure, :2].T)
+        apart.append(distances / expected.pixels_per_input_pixel)
+    return float(np.median(np.concatenate(apart)))
+
+
+def as_bytes(photos: Path, options: Options) -> None:
+    """Of networks whose input is integers: the photos as they see them, so that no pixel is rounded two ways."""
+    _, spec = options.source.load()
+    if options.card and np.dtype(spec.inputs[0].dtype).kind != "f":
+        for path in photos.iterdir():
+            cv2.imwrite(str(path), gate.at_network_size(options.card, cv2.imread(str(path), cv2.IMREAD_COLOR)))
 
 
 def made(options: Options) -> Made:
@@ -245,7 +293,11 @@ def describe(rows: dict[str, Any], with_times: bool = True) -> str:
         cells = [tuple("–" if text.endswith(" ms") else text for text in line) for line in cells]
     table = markdown_table(HEADER, cells)
     missing = [name for name in FAMILIES if name not in rows]
-    notes = [f"Against the source runtimes on {VERIFY_PHOTOS} photos; int8 calibrated on {CALIBRATION_PHOTOS}."]
+    notes = [f"Against the source runtimes on {VERIFY_PHOTOS} people; int8 calibrated on {CALIBRATION_PHOTOS}."]
+    judged = {name: row["int8_onnxruntime_px"] for name, row in rows.items() if "int8_onnxruntime_px" in row}
+    if judged:
+        losses = ", ".join(f"{name} by {px:.2f} px" for name, px in judged.items())
+        notes.append(f"ONNX Runtime's own static quantization, on the same people, moves the median of {losses}.")
     if missing:
         notes.append(f"Not measured yet: {', '.join(missing)}.")
     return "\n\n".join([table, " ".join(notes)])
@@ -272,14 +324,6 @@ def _cells(name: str, row: dict[str, Any]) -> tuple[str, ...]:
         f"{small['megabytes']:.1f} MB",
         f"{small['milliseconds']:.1f} ms",
     )
-
-
-def _some(source: Path, folder: Path, count: int) -> Path:
-    """The first pictures of a folder, in a folder of their own."""
-    folder.mkdir()
-    for path in sorted(source.glob("*.jpg"))[:count]:
-        shutil.copy(path, folder)
-    return folder
 
 
 if __name__ == "__main__":

@@ -51,5 +51,6 @@ def test_describe__rows__one_each_and_what_is_missing() -> None:
     text = describe({names[0]: row | {"int8": small}, names[1]: row, names[2]: {"failed": "no such operator"}})
     lines = text.splitlines()
     assert lines[2].startswith(f"| {names[0]} | 1.0e-05 | 0.0100 px | 2.0 MB | 3.0 ms | 0.40 px | 1.000 | 90% |")
+    assert "net by 3.25 px" in describe({"net": {"int8_onnxruntime_px": 3.25}})
     assert "fails: no such operator" in lines[4] and f"Not measured yet: {names[3]}" in text
     assert families.DOCUMENT.read_text().count("<!-- families: begin -->\n") == 1

@@ -8,6 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the torch extra")
 
+from benchmarks.quantize_models import calibration_inputs  # noqa: E402
 from tests.native import compile_module, run_library  # noqa: E402
 from tvmpose.cards import list_cards, load_card  # noqa: E402
 from tvmpose.cards.source import TorchSource  # noqa: E402
@@ -87,6 +88,15 @@ def test_nets__heatmaps__have_clear_peaks_at_places_of_their_own(name: str) -> N
     places = maps.argmax(2)
     assert min(len(set(row)) for row in places.tolist()) >= 7  # of 17, on a map of 256 cells, of very few features
     assert (places[0] != places[1]).mean() > 0.7
+
+
+def test_rtmpose__photos__the_last_features_are_no_larger_than_a_trained_net_s(data: Path) -> None:
+    """Batch norm that has not seen the like of them lets a random net grow, and bytes then hold its outliers alone."""
+    card, net = load_card("rtmpose-t"), rtmpose("t")
+    inputs = np.concatenate(calibration_inputs(card, data / "coco" / "train2017", 6))
+    with torch.no_grad():
+        features = net.trunk(torch.from_numpy(inputs))
+    assert 0.3 < features.std() < 6
 
 
 def test_nets__built_twice__are_the_same_and_leave_the_random_state_alone() -> None:

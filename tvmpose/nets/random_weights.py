@@ -14,6 +14,7 @@ from torch import Tensor, nn
 SPARSITY = 1.5  # standard deviations by which a last feature must exceed its mean to be seen
 CHANNELS_OF_JOINT = 4
 PICTURES = 4
+COLOUR, CONTRAST, BLACK = 0.3, 1.2, -2.05  # of photos, normalised as ImageNet's are
 
 
 @contextmanager
@@ -135,6 +136,22 @@ def synthetic_pictures(count: int, size: tuple[int, int]) -> Tensor:
         noise = torch.randn(count, 3, max(height >> octave, 1), max(width >> octave, 1))
         pictures += nn.functional.interpolate(noise, (height, width), mode="bilinear")
     return (pictures - pictures.mean()) / pictures.std()
+
+
+def photo_like_pictures(count: int, size: tuple[int, int]) -> Tensor:
+    """Synthetic pictures with what photos of people have: colours that hardly differ, and black above and below.
+
+    Deep networks whose batch norm has not seen these grow from layer to layer on photos, as no trained one does.
+    """
+    pictures = synthetic_pictures(count, size)
+    grey = pictures.mean(1, keepdim=True)
+    pictures = grey + COLOUR * (pictures - grey)
+    pictures *= CONTRAST / pictures.std()
+    for turn, picture in enumerate(pictures):
+        if turn % 2 == 0:
+            rows = size[0] // (4 if turn % 4 == 0 else 8)
+            picture[:, :rows] = picture[:, -rows:] = BLACK
+    return pictures
 
 
 def smoothed(weights: Tensor, deviation: float) -> Tensor:

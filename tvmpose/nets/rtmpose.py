@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tvmpose.nets.layers import conv_block
-from tvmpose.nets.random_weights import PICTURES, calibrate, randomize, seeded, smoothed, synthetic_pictures
+from tvmpose.nets.random_weights import calibrate, photo_like_pictures, randomize, seeded, smoothed
 
 SEED = 2303_07399
 SIZE = (256, 192)
@@ -17,6 +17,7 @@ FIRST = 64
 DEPTH_AND_WIDTH = {"t": (0.167, 0.375), "s": (0.33, 0.5), "m": (0.67, 0.75)}
 TOKEN, KEY, EXPANSION = 256, 128, 2
 BINS_PER_PIXEL = 2
+PICTURES = 16  # that batch norm is calibrated on: the last maps are so small that few tell too little
 BLUR = 6.0  # bins, as the labels that SimCC is trained with
 
 
@@ -150,7 +151,7 @@ def rtmpose(variant: str, size: tuple[int, int] = SIZE) -> nn.Module:
         randomize(net)
         for axis in (net.x, net.y):
             axis.weight.copy_(smoothed(torch.randn_like(axis.weight), BLUR))
-        pictures = synthetic_pictures(PICTURES, size)
+        pictures = photo_like_pictures(PICTURES, size)
         calibrate(net, pictures)
         for axis, bins in zip((net.x, net.y), net(pictures), strict=True):
             axis.weight.div_(bins.amax(2).mean())
