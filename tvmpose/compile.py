@@ -150,7 +150,6 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
     from tvmpose.passes.pipeline import begin_pipeline
     from tvmpose.qdq import output_steps
 
-    _pass_through_tvm()
     bundle.refuse_other_files(options.output.resolve())
     toolchain_for(options.target)  # is there one?
     if options.dump:
@@ -215,6 +214,7 @@ def import_network(options: Options, progress: Progress = lambda step, result: N
     from tvmpose.passes.average_mirrored import average_mirrored
     from tvmpose.passes.prune import prune
 
+    _pass_through_tvm()
     module, spec = options.source.load()
     source_rounding = rounding = _rounding_of(options, module)
     said = f"; quantized, rounding as {rounding.value}" if rounding else ""

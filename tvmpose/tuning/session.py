@@ -2,7 +2,9 @@
 
 import contextlib
 import math
+import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -102,12 +104,34 @@ def tune(request: Request, shown: Shown) -> list[str]:
         where = ", ".join(crew.counts) if crew else f"the virtual {target.name}, counted"
         shown.message(f"{len(tasks)} tasks for {target.name} on {where}{again}; records: {path}")
         deadline = time.monotonic() + (request.seconds or math.inf)
+        interrupted = stack.enter_context(_noted_interrupt())
 
         def on_round(tuner: "Tuner", done: "Round") -> None:
             shown.round(tuner, done, None if deadline == math.inf else max(0.0, deadline - time.monotonic()))
+            if interrupted.is_set():
+                raise KeyboardInterrupt
 
         tuner.run(Limits(deadline, request.trials or 1 << 62), on_round)
         return _summary(tuner, crew, path, started)
+
+
+@contextlib.contextmanager
+def _noted_interrupt() -> Iterator[threading.Event]:
+    """Set by SIGINT, which raises KeyboardInterrupt as ever: one that a callback from C++ has swallowed is not lost."""
+    event, before = threading.Event(), signal.getsignal(signal.SIGINT)
+
+    def note(*_: object) -> None:
+        event.set()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread() or before is signal.SIG_IGN:
+        yield event
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def tasks_of(request: Request) -> "list[Task]":
