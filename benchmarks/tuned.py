@@ -83,7 +83,7 @@ def measure(name: str, options: argparse.Namespace) -> list[Row]:
         outcomes = duel(contestants, inputs, Rounds(options.rounds, options.seconds), say)
         untuned, tuned = [outcome for outcome in outcomes if isinstance(outcome, Outcome)]
         counts = (number(summary, r"(\d+) candidates known"), number(summary, r"(\d+) candidates in"))
-        rows.append(Row(name, threads, untuned, tuned, hits, *counts, kernels))
+        rows.append(Row(name, threads, untuned, tuned, ", ".join(hits[0] if hits else ()), *counts, kernels))
         say(f"{name}, {threads}: {rows[-1].gain:.3f}")
     return rows
 
