@@ -117,12 +117,12 @@ def test_tune__a_board_is_suspended__it_rests_and_is_used_again(tiny: Tiny, tmp_
     """Its program's own time limit has to pass first: nothing else tells a board that stands still from a slow one."""
     with ExitStack() as stack:
         first, _ = agents(tmp_path, stack, tracker, 2)
-        tuning = start_tuning(tiny, *at_boards(tracker, "--trials", "20000", "--budget", "100s", "--run-timeout", "1"))
+        tuning = start_tuning(tiny, *at_boards(tracker, "--trials", "20000", "--budget", "90s", "--run-timeout", "1"))
         tuning.until("round 1")
         family = [psutil.Process(first.process.pid), *psutil.Process(first.process.pid).children(recursive=True)]
         for process in family:
             process.suspend()
-        resume = threading.Timer(80, lambda: [process.resume() for process in family if process.is_running()])
+        resume = threading.Timer(75, lambda: [process.resume() for process in family if process.is_running()])
         resume.start()
         tuning.until("it rests for")
         assert tuning.end() == 0
