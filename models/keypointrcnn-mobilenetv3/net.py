@@ -8,6 +8,8 @@ left, top, right, bottom, score, and x, y and the heatmap's value of 17 joints.
 The weights are random (tvmpose/nets/random_weights.py), and scores shifted, so that a few proposals are people.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -64,16 +66,10 @@ def structure(
     )
 
 
-def build(
-    size: tuple[int, int] = SIZE,
-    width: int = WIDTH,
-    hidden_box: int = HIDDEN_BOX,
-    hidden_keypoints: int = HIDDEN_KEYPOINTS,
-    budgets: Budgets = Budgets(),  # noqa: B008 - frozen
-) -> nn.Module:
-    """The network in eval mode: the same weights on every call, the caller's random state untouched."""
+def build(size: tuple[int, int] = SIZE, **widths: Any) -> nn.Module:
+    """The network in eval mode, see structure: the same weights on every call, the caller's random state untouched."""
     with seeded(SEED):
-        net = structure(size, width, hidden_box, hidden_keypoints, budgets).eval()
+        net = structure(size, **widths).eval()
         randomize(net)
         pictures = synthetic_pictures(PICTURES, size)
         calibrate(net.trunk, pictures)

@@ -25,7 +25,8 @@ FASTER_RCNN, CLASSES = 19_386_354, 91
 
 @cache
 def small() -> KeypointRCNN:
-    return load_definition(NET).build(SIZE, 32, 48, 24, Budgets(proposals_of_level=80, proposals=60, people=PEOPLE))
+    budgets = Budgets(proposals_of_level=80, proposals=60, people=PEOPLE)
+    return load_definition(NET).build(SIZE, width=32, hidden_box=48, hidden_keypoints=24, budgets=budgets)
 
 
 def pictures(count: int) -> torch.Tensor:
