@@ -75,6 +75,14 @@ def test_spread__rounds_that_differ__by_how_much():
     assert spread([Outcome(1.0, (1.0, 1.1, 1.2, 1.5, 1.6, 1.7))]) == pytest.approx(0.5)
 
 
+def test_is_slower_elsewhere__with_other_threads__beyond_noise_alone():
+    seconds = (1.0, 1.009, 1.02, 0.5, math.inf)
+    outcomes = tuple(map(Outcome, seconds))
+    measured = Measured(outcomes, "pi", DeviceState(), outcomes)
+    assert [measured.is_slower_elsewhere(index) for index in range(5)] == [False, False, True, False, True]
+    assert not Measured(outcomes, "pi", DeviceState()).is_slower_elsewhere(2)
+
+
 def work(device: Board) -> Measured:
     device.run(None, (), timeout=1)
     return Measured((Outcome(device.seconds),), device.name, DeviceState())

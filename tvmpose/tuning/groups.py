@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,7 +100,7 @@ class Bench:
     def _run(self, programs: Sequence[tuple[Group, Path]], settings: Settings) -> list[Measured]:
         if self._crew:
             jobs = [
-                Job(group.search.task.workload, partial(self._steadily, program, group, settings))
+                Job(group.search.task.workload, partial(self._measure, program, group, settings))
                 for group, program in programs
             ]
             return self._crew.measure(jobs)
@@ -109,6 +109,13 @@ class Bench:
             self._counter.measure(program, group.search.data, len(group.candidates), group.search.task.is_float)
             for group, program in programs
         ]
+
+    def _measure(self, program: Path, group: Group, settings: Settings, device: Device) -> Measured:
+        found = self._steadily(program, group, settings, device)
+        if settings.other_threads is None:
+            return found
+        others = self._steadily(program, group, replace(settings, threads=settings.other_threads), device)
+        return replace(found, others=others.outcomes)
 
     def _steadily(self, program: Path, group: Group, settings: Settings, device: Device) -> Measured:
         """Again where the machine was restless or slowed itself down; the last attempt counts as it is."""

@@ -14,19 +14,24 @@ SECONDS = 0.01  # of a repeat, at least
 _STEPS = 5  # calls or repeats of a kernel in a round: two to warm up, three that count
 _SLACK = 20.0  # how many times longer than the default a candidate may take
 _LEAST_LIMIT = 10.0
+_NOISE = 1.01  # times as long: what counts as no slower
 _FLOAT_TOLERANCE = 1e-4
 _MOST_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How candidates are measured. limit: seconds for one in a round, None: as the work asks; flush: bytes."""
+    """How candidates are measured. limit: seconds for one in a round, None: as the work asks; flush: bytes.
+
+    threads: 0 is as many as the library takes by default. other_threads: to measure with as well.
+    """
 
     threads: int
     rounds: int = ROUNDS
     seconds: float = SECONDS
     limit: float | None = None
     flush: int = 0
+    other_threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Measured:
-    """A group, in its order, the default first; state: of the device, afterwards."""
+    """A group, in its order, the default first; state: of the device, afterwards; others: with the other threads."""
 
     outcomes: tuple[Outcome, ...]
     device: str
     state: DeviceState
+    others: tuple[Outcome, ...] = ()
+
+    def is_slower_elsewhere(self, index: int) -> bool:
+        """Than the default, with the other number of threads."""
+        return bool(self.others) and self.others[index].value > _NOISE * self.others[0].value
 
 
 def measure(

@@ -190,7 +190,10 @@ class Tuner:
             group.search.space.remember(candidate.decisions, None)
 
     def _finals(self, searches: Sequence[Search], done: Round) -> None:
-        """The best of a task beside the default once more, in more rounds: only that decides what is compiled."""
+        """The best of a task beside the default once more, in more rounds: only that decides what is compiled.
+
+        A library takes any number of threads, so what is tuned with all must not be slower with one.
+        """
         groups = []
         for search in searches:
             if search.ratio > min(MARGIN, search.settled_ratio * BETTER):
@@ -198,7 +201,8 @@ class Tuner:
             known = sorted(search.space.known, key=lambda pair: pair[1])[:_FINALISTS]
             finalists = [search.space.make_from(decisions) for decisions, _ in known]
             groups.append(Group(search, (search.space.default(), *(one for one in finalists if one))))
-        settings = replace(self.settings, rounds=_FINAL_ROUNDS)
+        other = 0 if self.settings.threads == 1 else 1
+        settings = replace(self.settings, rounds=_FINAL_ROUNDS, other_threads=other)
         unused = Round(done.number)
         for group, result in self._bench.measure(groups, settings, unused):
             if isinstance(result, Measured) and not result.outcomes[0].error:
@@ -207,7 +211,8 @@ class Tuner:
         done.measure_seconds += unused.measure_seconds
 
     def _settle(self, search: Search, group: Sequence[Candidate], result: Measured) -> None:
-        index = min(range(len(group)), key=lambda i: result.outcomes[i].value)
+        able = [i for i in range(len(group)) if not result.is_slower_elsewhere(i)]
+        index = min(able, key=lambda i: result.outcomes[i].value)
         outcome, default = result.outcomes[index], result.outcomes[0]
         record = replace(self._record(search, group[index], outcome, default.value, result), stage="final")
         search.default = default.value
@@ -215,7 +220,7 @@ class Tuner:
         search.settle(record.value, record.default, record.decisions)
         known = {i: result.outcomes[i].value / default.value for i in range(1, len(group))}
         for i, ratio in known.items():
-            search.space.correct(group[i].decisions, ratio)
+            search.space.correct(group[i].decisions, ratio if i in able else max(ratio, 1.0))
         self.log.add([record])
 
     def _record(
