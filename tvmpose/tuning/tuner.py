@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _DEFAULTS = Settings(threads=0)  # as many as the library takes by default
 GROUP = 16  # candidates of a task that are built, run and compared together, beside the default
+_FIRST_GROUP = 8  # in the first round: what fails altogether, no board or no compiler, is known soon
 _FINALISTS = 3
 _FINAL_ROUNDS = 6
 
@@ -123,7 +124,7 @@ class Tuner:
         for search in searches:
             self.prepare(search)
             if not search.reason:
-                count = min(GROUP, left)
+                count = min(GROUP if done.number > 1 else _FIRST_GROUP, left)
                 proposed = search.space.propose(count, self._model) if count else []
                 search.exhausted = len(proposed) < min(4, count)
                 left -= len(proposed)
