@@ -35,6 +35,7 @@ MOVENET_INT8 = Model("movenet-lightning-coral", "movenet_single_pose_lightning_p
 MODELS = {**FLOATS, "movenet-lightning-int8": MOVENET_INT8}
 SHOWN = 4  # kernels of a network
 PROCESSES = 4  # of each bundle
+ROUNDS, SECONDS = 60, 0.05  # many short turns: within a second a machine is faster and slower
 _SLOWER = 1.02  # than untuned, at most
 
 
@@ -58,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """0 where no tuned network is slower."""
     parser = peer_arguments("tuned", __doc__ or "", list(MODELS))
     parser.add_argument("--budget", type=int, default=BUDGET_SECONDS, metavar="S", help="of each network's tuning")
+    parser.set_defaults(rounds=ROUNDS, seconds=SECONDS)
     options = parser.parse_args(argv)
     found: list[Row] = []
 

@@ -77,7 +77,6 @@ def assert_within_a_step(program: ExportedProgram) -> None:
         pytest.param(True, False, False, marks=pytest.mark.slow),
         # torchao traces each of the hundred patterns that it folds a trained batch norm by
         pytest.param(True, True, True, marks=pytest.mark.slow),
-        pytest.param(True, True, False, marks=pytest.mark.slow),
     ],
 )
 def test_from_program__quantized_by_torchao__agrees_and_each_weight_is_integer(training, normalized, per_channel):

@@ -15,7 +15,7 @@ from tvmpose.runtime import load
 
 pytestmark = pytest.mark.slow
 MODELS = {"movenet-lightning": "movenet-lightning.onnx", "blazepose-full": "pose_landmark_full.tflite"}
-CALIBRATED, MEASURED = 10, 30  # pictures; the whole is benchmarks.quantized_accuracy
+CALIBRATED, MEASURED = 6, 20  # pictures; the whole is benchmarks.quantized_accuracy
 
 
 @pytest.mark.parametrize("name", MODELS)
