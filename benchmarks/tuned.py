@@ -77,9 +77,8 @@ def measure(name: str, options: argparse.Namespace) -> list[Row]:
     model, folder = MODELS[name], options.build / "tuned"
     summary = tune(model, options.budget)
     bundles = {kind: compiled(model, folder / f"{name}-{kind}", ["--records", kind]) for kind in ("none", "time")}
-    hits = next(
-        line.removeprefix("tuned").strip() for line in lines_of(bundles["time"].printed) if "by records" in line
-    )
+    printed = next(line for line in lines_of(bundles["time"].printed) if "by records" in line)
+    hits = printed.removeprefix("tuned").partition("  (")[0].strip()  # without the time it took
     kernels = [line for line in lines_of(summary) if re.match(r"\d+ x .* -> ", line)]
     inputs = [noise(spec) for spec in bundles["none"].facts.inputs]
     rows = []
