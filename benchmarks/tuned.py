@@ -1,4 +1,4 @@
-"""What tuning gives whole networks: each tuned here for a few minutes, then its bundle beside the untuned one.
+"""What tuning gives whole networks: each tuned here for some minutes, then its bundle beside the untuned one.
 
     python -m benchmarks.tuned [--write]
 
