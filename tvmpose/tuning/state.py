@@ -11,7 +11,7 @@ from tvmpose.tuning.search import Space
 from tvmpose.tuning.tasks import Task
 
 BETTER = 0.99  # of the best so far: what counts as better
-_PATIENCE = 3  # rounds of a task without a better candidate
+_PATIENCE = 5  # rounds of a task without a better candidate
 
 
 @dataclass
