@@ -191,6 +191,34 @@ def mean_formula(
     return lambda total: cut_to_range(fixed_point_product(total - offset, *factors), output)
 
 
+def average_formula(
+    rounding: Rounding, data: Quantization, target: Quantization, output: Output
+) -> Callable[[Expr, Expr], Expr]:
+    """Of the int32 sum of what integers are above the zero point, and their count; where the source pools in float.
+
+    The sum is exact, and scaled and divided in the source's order, so that halves come out as there.
+    """
+
+    def formula(total: Expr, count: Expr) -> Expr:
+        number = total.astype("float32") * tirx.const(float(data.scale), "float32") / count.astype("float32")
+        return rounding.nearest(rounding.units(number, target.scale), output)
+
+    return formula
+
+
+def average_away(shift: int, dtype: str) -> Callable[[Expr, Expr], Expr]:
+    """In the units of what is averaged, halves away from the source's own 0, `shift` among the integers kept here.
+
+    As tensorflow/lite/kernels/internal/reference/integer_ops/pooling.h.
+    """
+
+    def formula(total: Expr, count: Expr) -> Expr:
+        half = tirx.truncdiv(count, tirx.const(2, "int32"))
+        return (tirx.truncdiv(total + tirx.Select(total > 0, half, -half), count) + shift).astype(dtype)
+
+    return formula
+
+
 def dequantized(value: Expr, quantization: Quantization) -> Expr:
     """The float32 that an integer stands for."""
     whole = value.astype("float32") - tirx.const(float(quantization.zero_point), "float32")
