@@ -19,6 +19,7 @@ from tvmpose.passes.verify_integer import refusals_of
 from tvmpose.qdq import dequantize, per_tensor, quantize
 from tvmpose.targets import host_target
 
+SCALE = 0.0234  # of the input: no power of two, so that the order of float sums decides halves
 SHAPE = (1, 7, 13, 11)  # as ONNX has it
 WINDOWS = (  # attributes of AveragePool
     "kernel_shape = [2,2], strides = [2,2]",
@@ -39,10 +40,10 @@ def as_integers(dtype: str, *shape: int) -> np.ndarray:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("dtype", ["uint8", "int8"])
-def test_average_pool__onnx__is_onnxruntime_s_halves_included(tmp_path: Path, dtype: str, form: str):
-    low, uses = np.iinfo(dtype).min, list(enumerate(product(WINDOWS, (0.25, 2.0, 0.03125))))
-    constants = [f"float s = {{0.25}}, {dtype} z = {{{low + 121}}}, {dtype} w = {{{low + 94}}}"]
-    constants += [f"float t{n} = {{{scale}}}" for n, (_, scale) in uses]
+def test_average_pool__onnx__is_onnxruntime_s_and_of_qdq_halves_too(tmp_path: Path, dtype: str, form: str):
+    low, uses = np.iinfo(dtype).min, list(enumerate(product(WINDOWS, (1.0, 0.37))))
+    constants = [f"float s = {{{SCALE}}}, {dtype} z = {{{low + 121}}}, {dtype} w = {{{low + 94}}}"]
+    constants += [f"float t{n} = {{{SCALE * ratio}}}" for n, (_, ratio) in uses]
     results = ", ".join(f"{dtype}[1,7,h{n},w{n}] y{n}" for n, _ in uses)
     nodes = " ".join(FORMS[form].format(n=n, window=window) for n, (window, _) in uses)
     shape, dequantized = ",".join(map(str, SHAPE)), "f = DequantizeLinear (x, s, z)"
@@ -53,12 +54,13 @@ def test_average_pool__onnx__is_onnxruntime_s_halves_included(tmp_path: Path, dt
     found = run_pipelined(module, host_target(), integers, rounding=Rounding.ORT)
     for ours, expected in zip(found, judge(path, integers), strict=True):
         assert len(np.unique(expected)) > 10
-        np.testing.assert_array_equal(ours, expected)
+        apart = np.abs(ours.astype("int32") - expected)
+        assert apart.max() <= (form == "QOperator")  # whose halves ONNX Runtime rounds otherwise than its own QDQ's
 
 
 @pytest.mark.parametrize("padding", [0, 1])
 def test_average_pool__torch__is_torch_s_halves_included(padding: int):
-    data, target = per_tensor(0.25, 3, "int8"), per_tensor(0.5, -7, "int8")
+    data, target = per_tensor(SCALE, 3, "int8"), per_tensor(SCALE, -7, "int8")
     integers = as_integers("int8", 1, 13, 11, 7)
 
     def build(x: relax.Expr) -> relax.Expr:
@@ -69,7 +71,7 @@ def test_average_pool__torch__is_torch_s_halves_included(padding: int):
     assert "integer_average_pool" in kernel_names(lowered(module, Rounding.TORCH))
     (found,) = run_pipelined(module, host_target(), integers, rounding=Rounding.TORCH)
     operators, limits = torch.ops.quantized_decomposed, (-128, 127, torch.int8)
-    number = operators.dequantize_per_tensor(torch.from_numpy(integers), 0.25, 3, *limits).permute(0, 3, 1, 2)
+    number = operators.dequantize_per_tensor(torch.from_numpy(integers), SCALE, 3, *limits).permute(0, 3, 1, 2)
     pooled = torch.nn.functional.avg_pool2d(number, 2, 2, padding)
-    expected = operators.quantize_per_tensor(pooled, 0.5, -7, *limits).permute(0, 2, 3, 1)
+    expected = operators.quantize_per_tensor(pooled, SCALE, -7, *limits).permute(0, 2, 3, 1)
     np.testing.assert_array_equal(found, expected.numpy())

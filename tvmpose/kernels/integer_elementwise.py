@@ -191,17 +191,14 @@ def mean_formula(
     return lambda total: cut_to_range(fixed_point_product(total - offset, *factors), output)
 
 
-def average_formula(
-    rounding: Rounding, data: Quantization, target: Quantization, output: Output
-) -> Callable[[Expr, Expr], Expr]:
-    """Of the int32 sum of what integers are above the zero point, and their count; where the source pools in float.
+def average_formula(rounding: Rounding, target: Quantization, output: Output) -> Callable[[Expr, Expr], Expr]:
+    """Of the float32 sum of numbers, and their count, where the source pools in float.
 
-    The sum is exact, and scaled and divided in the source's order, so that halves come out as there.
+    A quarter of the sums of four bytes lie halfway between two averages: the source's last bit decides which it is.
     """
 
     def formula(total: Expr, count: Expr) -> Expr:
-        number = total.astype("float32") * tirx.const(float(data.scale), "float32") / count.astype("float32")
-        return rounding.nearest(rounding.units(number, target.scale), output)
+        return rounding.nearest(rounding.units(total / count.astype("float32"), target.scale), output)
 
     return formula
 

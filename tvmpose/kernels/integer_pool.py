@@ -1,4 +1,4 @@
-"""Average pooling of bytes in NHWC: sums of whole numbers."""
+"""Average pooling of bytes in NHWC."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ class Pool:
 
 
 def integer_average_pool2d(
-    data: te.Tensor, pool: Pool, zero_point: int, average: Callable[[Expr, Expr], Expr]
+    data: te.Tensor, pool: Pool, number: Callable[[Expr], Expr], average: Callable[[Expr, Expr], Expr]
 ) -> te.Tensor:
     """data (1, H, W, C) bytes -> (1, *size, C).
 
-    average: (int32 sum of what integers are above the zero point, int32 count of them) -> the integer that is stored.
+    number: a byte -> what is summed, row by row. average: (the sum, int32 count) -> the integer that is stored.
     """
     batch, height, width, channels = (int(n) for n in data.shape)
     ry, rx = te.reduce_axis((0, pool.kernel[0]), "ry"), te.reduce_axis((0, pool.kernel[1]), "rx")
@@ -32,8 +32,8 @@ def integer_average_pool2d(
     def read(n: Expr, y: Expr, x: Expr, c: Expr) -> Expr:
         row, column = (at * pool.strides[a] + r - pool.padding[a] for a, (at, r) in enumerate(((y, ry), (x, rx))))
         inside = tirx.all(row >= 0, row < height, column >= 0, column < width)
-        number = data[n, row, column, c].astype("int32") - zero_point
-        return tirx.if_then_else(inside, number, tirx.const(0, "int32"))
+        value = number(data[n, row, column, c])
+        return tirx.if_then_else(inside, value, tirx.const(0, value.ty.dtype))
 
     sums = te.compute((batch, *pool.size, channels), lambda *i: te.sum(read(*i), axis=[ry, rx]), name="sums")
 

@@ -4,10 +4,10 @@ import numpy as np
 from tvm import relax, te, topi
 
 from tvmpose.kernels.integer import Output
-from tvmpose.kernels.integer_elementwise import average_away, average_formula, mean_formula
+from tvmpose.kernels.integer_elementwise import average_away, average_formula, dequantized, mean_formula
 from tvmpose.kernels.integer_pool import Pool, integer_average_pool2d
 from tvmpose.kernels.integer_resize import MODES, integer_places, integer_resize_bilinear
-from tvmpose.kernels.requantize import Rounding
+from tvmpose.kernels.requantize import Rounding, as_rounded
 from tvmpose.passes.integer_elementwise import in_units_of
 from tvmpose.passes.integer_walk import Integer, NotLowered, Walk, stored_above
 from tvmpose.passes.rebuild_call import rebuild_call
@@ -48,14 +48,16 @@ def integer_average_pool(walk: Walk, call: relax.Call, target: Quantization, out
         raise NotLowered("it counts padding, and windows stand over it")
     pool = Pool(kernel, strides, (top, left), (int(call.ty.shape[1]), int(call.ty.shape[2])), counts_padding)
     if walk.rounding.is_float:
-        average = average_formula(walk.rounding, data.quantization, target, output)
-        compute = lambda x: integer_average_pool2d(x, pool, data.zero_point, average)  # noqa: E731
+        number = lambda byte: as_rounded(dequantized(byte, data.quantization))  # noqa: E731
+        average = average_formula(walk.rounding, target, output)
+        compute = lambda x: integer_average_pool2d(x, pool, number, average)  # noqa: E731
         return walk.call("integer_average_pool", compute, data.value)
     if counts_padding:
         raise NotLowered("it counts padding")
     shift, _ = stored_above(walk, call.args[0], data)  # TensorFlow Lite's stays in the units of its input
     away = average_away(shift, data.quantization.dtype)
-    compute = lambda x: integer_average_pool2d(x, pool, shift, away)  # noqa: E731
+    whole = lambda byte: byte.astype("int32") - shift  # noqa: E731
+    compute = lambda x: integer_average_pool2d(x, pool, whole, away)  # noqa: E731
     pooled = walk.builder.emit(walk.call("integer_average_pool", compute, data.value))
     return in_units_of(walk, Integer(pooled, data.quantization), target, output)
 
