@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tvmpose import content
 from tvmpose.errors import InputError
@@ -44,6 +44,45 @@ class Level:
 
 
 @dataclass(frozen=True)
+class Gpu:
+    """A GPU that kernels are made for: what one block of threads can have. The target's cpu runs the host's side."""
+
+    api: Literal["opencl", "cuda"]
+    max_threads: int  # of a block
+    shared_bytes: int  # of a block; OpenCL calls it local memory
+    warp: int  # threads that execute together
+    registers: int = 64  # 32-bit ones that a thread may have before fewer blocks fit
+    shared_is_fast: bool = True  # memory of its own: on Mali it is the same memory as any other
+    fp16: bool = False  # arithmetic in half precision
+    any_device: bool = False  # OpenCL: one that is no GPU will do
+    alignment: int = 256  # bytes, of every tensor: CL_DEVICE_MEM_BASE_ADDR_ALIGN at least
+    arch: str | None = None  # CUDA: "sm_87"
+
+    def __post_init__(self) -> None:
+        if (self.api == "cuda") != bool(self.arch):
+            raise ValueError('arch is for api = "cuda", and needed there')
+        if self.warp < 1 or self.max_threads < self.warp or self.shared_bytes < 0:
+            raise ValueError("max_threads must be at least a warp, and neither warp nor shared_bytes negative")
+        if self.alignment < 64 or self.alignment & (self.alignment - 1):
+            raise ValueError(f"alignment must be a power of two from 64 on, not {self.alignment}")
+
+    def tvm(self, host: "TvmTarget") -> "TvmTarget":
+        """The tvm.target.Target of the device's kernels."""
+        from tvm.target import Target as TvmTarget
+
+        options: dict[str, object] = {
+            "kind": self.api,
+            "max_num_threads": self.max_threads,
+            "max_threads_per_block": self.max_threads,
+            "max_shared_memory_per_block": self.shared_bytes,
+            "thread_warp_size": self.warp,
+        }
+        if self.arch:
+            options["arch"] = self.arch
+        return TvmTarget(options, host=host)
+
+
+@dataclass(frozen=True)
 class Target:
     """A device to compile for. The fields after name are those of its TOML file."""
 
@@ -57,6 +96,7 @@ class Target:
     linker: str = "zig"  # or "none", an archive and nothing linked, or the name of a compiler on the PATH
     page_bytes: int = 4096  # of its kernel: what the library's segments are aligned to
     levels: tuple[Level, ...] = ()  # the least demanding first, which all of its machines can run; () for one library
+    gpu: Gpu | None = None  # what kernels are for, in place of the cpu
 
     def __post_init__(self) -> None:
         if self.levels and (self.linker == "none" or not self.is_elf):

@@ -25,22 +25,22 @@ enum { TVMPOSE_SOURCE = 0, TVMPOSE_CUBIN = 1, TVMPOSE_PTX = 2 };
 
 typedef struct {
   uint8_t kind;
-  int32_t capability; /* CUDA: 10 * major + minor; 0 for source */
+  int32_t capability;     /* CUDA: 10 * major + minor; 0 for source */
   uint64_t offset, bytes; /* in tvmpose_gpu.code; a zero byte follows, so that text is a string */
 } tvmpose_gpu_image;
 
 typedef struct {
   const char *entry; /* the function's name in the device code */
   uint32_t block[3];
-  uint32_t shared_bytes; /* static, in the code itself: to be checked against the device's limit */
+  uint32_t shared_bytes;         /* static, in the code itself: to be checked against the device's limit */
   uint32_t dynamic_shared_bytes; /* to be asked for with the launch, CUDA only */
   int32_t num_args;              /* all of them are device pointers, in the order of tvmpose_gpu_launch.args */
 } tvmpose_gpu_kernel;
 
 typedef struct {
-  uint16_t kernel; /* index into tvmpose_gpu.kernels */
-  uint16_t step;   /* index among info.step_names; a step may have several launches */
-  uint32_t grid[3]; /* in blocks */
+  uint16_t kernel;      /* index into tvmpose_gpu.kernels */
+  uint16_t step;        /* index among info.step_names; a step may have several launches */
+  uint32_t grid[3];     /* in blocks */
   const uint16_t *args; /* indices into tvmpose_model.tensors, those in one of the device's three pieces */
 } tvmpose_gpu_launch;
 
@@ -80,7 +80,7 @@ typedef struct {
  *
  * It is part of the library's one translation unit, included by gpu.c behind error.c and memory.c, and may use the_model().
  * Everything is static. Functions that return int return a tvmpose_status, and have written one line to `error`
- * (ERROR_BYTES long) where it is not TVMPOSE_OK: TVMPOSE_NO_DEVICE where there is no driver, no device or not the right
+ * (ERROR_BYTES long) where it is not TVMPOSE_OK: TVMPOSE_UNSUPPORTED_CPU where there is no driver, no device or not the right
  * one, TVMPOSE_OUT_OF_MEMORY where the device's memory does not suffice, TVMPOSE_INTERNAL for what should not happen.
  *
  *     typedef struct device device;       everything of one handle
