@@ -1,7 +1,7 @@
 """What a cubin asks of its GPU: registers, shared and local memory of each kernel, its tensor core instructions.
 
-A cubin is an ELF file; NVIDIA does not document what is in its sections. What is read here is what ptxas -v and nvdisasm
-print of the same files, with which the tests compare.
+A cubin is an ELF file; NVIDIA does not document what is in its sections. What is read here is what ptxas -v and
+nvdisasm print of the same files, with which the tests compare.
 """
 
 import struct
@@ -26,7 +26,7 @@ class KernelResources:
 
     name: str
     registers: int  # 32-bit, of a thread
-    shared_bytes: int  # of a block, static
+    shared_bytes: int  # of a block, static; from sm_90 on with the KiB that the system keeps for itself
     local_bytes: int  # of a thread, in memory: spilled registers, and arrays that found no registers
     parameter_bytes: int
     max_threads: int  # of a block: what __launch_bounds__ allows

@@ -5,6 +5,8 @@
  * is the process's primary one, in which other code of the program may work too. */
 #include "cuda_driver.c"
 
+static const tvmpose_model *the_model(void); /* defined by TVMPOSE_EXPORT */
+
 enum { ARENA, WEIGHTS, FRAME, PIECES };
 enum { PACKED_FRAME, NV12_FRAME, TENSORS_FRAME, FRAMES };
 
@@ -42,7 +44,9 @@ static void drop_graph(device *d, int frame) {
   d->graphs[frame] = NULL;
 }
 
+/* Waits first: a copy out of the staging memory may be under way. */
 static void free_frame(device *d) {
+  if (d->stream) d->driver.cu.cuStreamSynchronize(d->stream);
   if (d->pieces[FRAME]) d->driver.cu.cuMemFree(d->pieces[FRAME]);
   if (d->staging) d->driver.cu.cuMemFreeHost(d->staging);
   d->pieces[FRAME] = 0;
@@ -53,7 +57,6 @@ static void free_frame(device *d) {
 /* Inside of the context. */
 static void free_objects(device *d) {
   const cuda_functions *cu = &d->driver.cu;
-  if (d->stream) cu->cuStreamSynchronize(d->stream);
   for (int frame = 0; frame < FRAMES; ++frame) drop_graph(d, frame);
   free_frame(d);
   if (d->pieces[WEIGHTS]) cu->cuMemFree(d->pieces[WEIGHTS]);
@@ -111,10 +114,12 @@ static int load_module(device *d, char *error) {
       if (code == CUDA_SUCCESS) return TVMPOSE_OK;
       d->module = NULL;
     }
-  char what[96];
-  snprintf(what, sizeof what, "loading the kernels, with a driver for CUDA %d.%d,", d->driver.version / 1000,
+  if (code == CUDA_ERROR_OUT_OF_MEMORY) return cuda_failure(&d->driver, "loading the kernels", code, error);
+  cuda_failure(&d->driver, "loading the kernels", code, error);
+  size_t used = strlen(error);
+  snprintf(error + used, ERROR_BYTES - used, "; its driver is for CUDA %d.%d: update it", d->driver.version / 1000,
            d->driver.version % 1000 / 10);
-  return cuda_failure(&d->driver, what, code, error);
+  return TVMPOSE_UNSUPPORTED_CPU;
 }
 
 static int get_functions(device *d, char *error) {
@@ -192,7 +197,7 @@ static void bind_launches(device *d) {
   }
 }
 
-static CUresult launch(const device *d, int32_t index) {
+static CUresult launch_one(const device *d, int32_t index) {
   const tvmpose_gpu_launch *l = &d->gpu->launches[index];
   const tvmpose_gpu_kernel *k = &d->gpu->kernels[l->kernel];
   return d->driver.cu.cuLaunchKernel(d->functions[l->kernel], l->grid[0], l->grid[1], l->grid[2], k->block[0],
@@ -205,7 +210,7 @@ static CUresult launch_timed(const device *d, int32_t index, uint64_t *profile) 
   const cuda_functions *cu = &d->driver.cu;
   float milliseconds = 0;
   CUresult code = cu->cuEventRecord(d->start, d->stream);
-  if (code == CUDA_SUCCESS) code = launch(d, index);
+  if (code == CUDA_SUCCESS) code = launch_one(d, index);
   if (code == CUDA_SUCCESS) code = cu->cuEventRecord(d->end, d->stream);
   if (code == CUDA_SUCCESS) code = cu->cuEventSynchronize(d->end);
   if (code == CUDA_SUCCESS) code = cu->cuEventElapsedTime(&milliseconds, d->start, d->end);
@@ -217,7 +222,7 @@ static int launch_all(const device *d, uint32_t parts, uint64_t *profile, char *
   const tvmpose_gpu *gpu = d->gpu;
   for (int part = 0; part < TVMPOSE_PARTS; ++part)
     for (int32_t i = gpu->begins[part]; parts >> part & 1 && i < gpu->begins[part + 1]; ++i) {
-      CUresult code = profile ? launch_timed(d, i, profile) : launch(d, i);
+      CUresult code = profile ? launch_timed(d, i, profile) : launch_one(d, i);
       if (code != CUDA_SUCCESS)
         return cuda_failure(&d->driver, gpu->kernels[gpu->launches[i].kernel].entry, code, error);
     }
@@ -332,13 +337,10 @@ static int open_device(const tvmpose_gpu *gpu, device **opened, char *error) {
 
 /* Inside of the context. */
 static int grow_frame(device *d, uint64_t bytes, char *error) {
-  CUresult code = d->driver.cu.cuStreamSynchronize(d->stream);
-  int status = report(d, code, "waiting for the last frame", error);
-  if (status) return status;
   drop_graph(d, PACKED_FRAME);
   drop_graph(d, NV12_FRAME);
   free_frame(d);
-  status = allocate_frame(d, bytes, error);
+  int status = allocate_frame(d, bytes, error);
   if (status) return status;
   bind_launches(d);
   status = capture_frames(d, error);
@@ -384,13 +386,18 @@ static int read_device(device *d, uint64_t offset, void *to, uint64_t bytes, cha
   return leave_context(d, report(d, code, "a frame", error));
 }
 
+static int run_frame(device *d, int frame, uint32_t parts, uint64_t *profile, char *error) {
+  if (profile || !d->graphs[frame]) return launch_all(d, parts, profile, error);
+  return report(d, d->driver.cu.cuGraphLaunch(d->graphs[frame], d->stream), "a frame", error);
+}
+
 static int run_parts(device *d, uint32_t parts, uint64_t *profile, char *error) {
   int frame = parts >> TVMPOSE_WARP_NV12 & 1     ? NV12_FRAME
               : parts >> TVMPOSE_WARP_PACKED & 1 ? PACKED_FRAME
                                                  : TENSORS_FRAME;
   int status = enter_context(d, error);
   if (status) return status;
-  if (profile || !d->graphs[frame]) return leave_context(d, launch_all(d, parts, profile, error));
-  CUresult code = d->driver.cu.cuGraphLaunch(d->graphs[frame], d->stream);
-  return leave_context(d, report(d, code, "a frame", error));
+  status = run_frame(d, frame, parts, profile, error);
+  if (status) d->driver.cu.cuStreamSynchronize(d->stream); /* the next frame may write to the staging memory at once */
+  return leave_context(d, status);
 }

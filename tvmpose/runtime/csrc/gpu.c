@@ -26,7 +26,7 @@ static int upload_compact_weights(device *d, const tvmpose_model *model, char *e
 }
 
 static int open_gpu(const tvmpose_model *model, device **opened, char *error) {
-  device *d;
+  device *d = NULL;
   int status = open_device(model->gpu, &d, error);
   if (status) return status;
   status = upload_compact_weights(d, model, error);
