@@ -1,6 +1,8 @@
 /* gpu.c - a frame on a GPU: what comes in, what runs, what comes back. The backend that it is compiled with does the rest.
  *
  * Included behind handle.c's parts; a library for a CPU has none of it. */
+static const tvmpose_model *the_model(void); /* defined by TVMPOSE_EXPORT */
+
 #if TVMPOSE_GPU == TVMPOSE_OPENCL
 #include "opencl.c"
 #else
