@@ -65,7 +65,9 @@ def compile_device(functions: Mapping[str, PrimFunc], name: str, gpu: Gpu, host:
     assert split.module is not None
     hosts = {var.name_hint: f for var, f in split.module.functions_items() if not _is_device(f)}
     source = _DECLARATIONS.sub("", module.imports[0].inspect_source())
-    bodies, kernels, launches = _bodies(source), {}, {}
+    bodies = _bodies(source)
+    kernels: dict[str, Kernel] = {}
+    launches: dict[str, tuple[Launch, ...]] = {}
     for key in functions:
         calls = _HostFunction(hosts[key]).calls
         kernels |= {call.entry: _kernel(call, bodies[call.entry]) for call in calls}

@@ -14,10 +14,8 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from tvmpose.kernels.choices import Choices
 from tvmpose.kernels.gpu_tiles import GpuTile, Work, chunk_of_inputs, fits_shared, gpu_tiles
-from tvmpose.kernels.tiling import extent, inline_epilogue, output_shape
+from tvmpose.kernels.tiling import divisors, extent, inline_epilogue, output_shape
 from tvmpose.targets import Gpu
-
-_WRITTEN_OUT = 32  # steps of a loop over rows, columns or inputs of a kernel that are written out
 
 
 def schedule_gpu_conv2d(schedule: Schedule, conv: SBlockRV, gpu: Gpu, choices: Choices) -> None:
@@ -63,11 +61,8 @@ def _schedule(
     for pad in pads:
         schedule.compute_inline(pad)
     _in_registers(schedule, output, conv, spatial)
-    steps = 1
-    for loop in (inner, rx, ry):  # addresses are then offsets
-        steps *= extent(schedule, loop)
-        if steps <= _WRITTEN_OUT:
-            schedule.unroll(loop)
+    steps = choices.take(schedule, "inputs_unrolled", divisors(chunk, 8), max(divisors(chunk, 4)))
+    schedule.unroll(schedule.split(inner, [None, steps])[1])
     schedule.decompose_reduction(conv, outer)
 
 

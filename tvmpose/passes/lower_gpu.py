@@ -35,7 +35,7 @@ class LowerConvolutionForGpu:
 
 
 @mutator
-class _GpuLowering(Lowering._cls):
+class _GpuLowering(Lowering._cls):  # type: ignore[name-defined]  # what TVM's decorator wraps
     def __init__(self, mod: IRModule, gpu: Gpu):
         super().__init__(mod, VectorISA(lanes=4, registers=16), None)
         self.gpu = gpu
