@@ -37,10 +37,21 @@ class Level:
     cpu: str | None = None  # LLVM's name; None: the target's
     attributes: tuple[str, ...] = ()  # beyond the target's
     integers_only: bool = False  # its instructions are of use to quantized models alone: others get no library
+    on_gpu: bool = False  # the target's GPU has its kernels, and the CPU none
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", self.name):
             raise ValueError(f"level name {self.name!r}: must be lower-case letters, digits, dots and dashes")
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """What a board's GPU can do at most, by its data sheet: multiply-adds count twice."""
+
+    name: str
+    gflops: float  # float32
+    gb_per_second: float  # memory
+    half_gflops: float | None = None  # float16, by tensor cores where it has them, without sparsity; None: not told
 
 
 @dataclass(frozen=True)
@@ -56,11 +67,14 @@ class Gpu:
     fp16: bool = False  # arithmetic in half precision
     any_device: bool = False  # OpenCL: one that is no GPU will do
     alignment: int = 256  # bytes, of every tensor: CL_DEVICE_MEM_BASE_ADDR_ALIGN at least
-    arch: str | None = None  # CUDA: "sm_87"
+    arch: str | None = None  # CUDA: "sm_87"; the least demanding where there are others
+    also: tuple[str, ...] = ()  # CUDA: others that get a cubin of the same kernels
+    driver: str | None = None  # CUDA: release of the oldest driver to run with, as "11.4"
+    boards: tuple[Peaks, ...] = ()  # what the estimates of docs/gpu.md are made of
 
     def __post_init__(self) -> None:
-        if (self.api == "cuda") != bool(self.arch):
-            raise ValueError('arch is for api = "cuda", and needed there')
+        if {self.api == "cuda"} != {bool(self.arch), bool(self.driver)} or (self.also and not self.arch):
+            raise ValueError('arch and driver are for api = "cuda", and needed there')
         if self.warp < 1 or self.max_threads < self.warp or self.shared_bytes < 0:
             raise ValueError("max_threads must be at least a warp, and neither warp nor shared_bytes negative")
         if self.alignment < 64 or self.alignment & (self.alignment - 1):
@@ -146,7 +160,15 @@ class Target:
     def at(self, level: Level) -> "Target":
         """The target of one level alone."""
         cpu, attributes = level.cpu or self.cpu, (*self.attributes, *level.attributes)
-        return replace(self, name=f"{self.name}:{level.name}", cpu=cpu, attributes=attributes, levels=())
+        gpu = self.gpu if level.on_gpu else None
+        return replace(self, name=f"{self.name}:{level.name}", cpu=cpu, attributes=attributes, levels=(), gpu=gpu)
+
+    def with_fallback(self) -> "Target":
+        """One with a GPU, as two levels: machines that lack the GPU, or its driver, get the CPU's kernels."""
+        if not self.gpu or self.levels:
+            raise InputError(f"--fallback cpu: {self.name} has no GPU, its kernels are the CPU's")
+        levels = (Level("cpu", "where there is no such GPU"), Level("gpu", self.title, on_gpu=True))
+        return replace(self, levels=levels)
 
     def llvm(self) -> "TvmTarget":
         """The tvm.target.Target of the kernels."""
@@ -158,6 +180,9 @@ class Target:
         if self.hard_float:
             options["mfloat-abi"] = "hard"
         return TvmTarget(options)
+
+
+_CPU_ALONE = Level("cpu", "its CPU")  # of a target with a GPU; by name, TARGET:cpu
 
 
 def load_target(name_or_path: str) -> Target:
@@ -179,6 +204,8 @@ def load_target(name_or_path: str) -> Target:
 def _at_level(target: Target, name: str) -> Target:
     if not name:
         return target
+    if target.gpu and name == _CPU_ALONE.name:
+        return target.at(_CPU_ALONE)
     known = [level.name for level in target.levels]
     if name not in known:
         hint = did_you_mean(name, known, f"it has {', '.join(known) or 'none'}")

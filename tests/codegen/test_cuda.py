@@ -9,7 +9,7 @@ import pytest
 
 from tvmpose.codegen import nvrtc
 from tvmpose.codegen.cubin import kernel_resources
-from tvmpose.codegen.cuda import device_images
+from tvmpose.codegen.cuda import cuda_images
 from tvmpose.errors import InputError, SetupError
 
 # One kernel that keeps its numbers in registers, one that cannot, and one for tensor cores.
@@ -74,29 +74,29 @@ def assembled(ptx: bytes, capability: int, folder: Path) -> tuple[bytes, str]:
         ("sm_87", "11.4", "7.4"),
     ],
 )
-def test_device_images__jetson__cubin_for_it_and_ptx_that_its_driver_reads(
+def test_cuda_images__jetson__cubin_for_it_and_ptx_that_its_driver_reads(
     architecture: str, driver: str, version: str, tmp_path: Path
 ):
-    cubin, ptx = device_images(SOURCE, [architecture], driver)
-    assert (cubin.kind, ptx.kind, cubin.capability, ptx.capability) == ("cubin", "ptx", *2 * (int(architecture[3:]),))
+    cubin, ptx = cuda_images(SOURCE, [architecture], driver)
+    assert (cubin.kind, ptx.kind, cubin.capability, ptx.capability) == ("CUBIN", "PTX", *2 * (int(architecture[3:]),))
     assert f"\n.version {version}\n".encode() in ptx.code
     assembled(ptx.code, ptx.capability, tmp_path)  # refuses an instruction that is younger than the version
     assert {kernel.name for kernel in kernel_resources(cubin.code)} == {"plain", "crowded"}
 
 
-def test_device_images__thor__sm_110_by_cuda_13():
-    cubin, ptx = device_images(SOURCE, ["sm_110"], "13.0")
+def test_cuda_images__thor__sm_110_by_cuda_13():
+    cubin, ptx = cuda_images(SOURCE, ["sm_110"], "13.0")
     assert (cubin.capability, ptx.capability) == (110, 110)
     assert kernel_resources(cubin.code)[0].parameter_bytes in (16, 24)
 
 
-def test_device_images__several_cards__a_cubin_each_and_ptx_for_the_least():
-    images = device_images(SOURCE, ["sm_90", "sm_75", "sm_86", "sm_89"], "11.4")
+def test_cuda_images__several_cards__a_cubin_each_and_ptx_for_the_least():
+    images = cuda_images(SOURCE, ["sm_90", "sm_75", "sm_86", "sm_89"], "11.4")
     assert [(image.kind, image.capability) for image in images] == [
-        *(("cubin", capability) for capability in (75, 86, 89, 90)),
-        ("ptx", 75),
+        *(("CUBIN", capability) for capability in (75, 86, 89, 90)),
+        ("PTX", 75),
     ]
-    assert device_images(SOURCE, ["sm_75"], "11.4")[0] == images[0]  # the same bytes once more
+    assert cuda_images(SOURCE, ["sm_75"], "11.4")[0] == images[0]  # the same bytes once more
 
 
 @pytest.mark.parametrize(
@@ -109,9 +109,9 @@ def test_device_images__several_cards__a_cubin_each_and_ptx_for_the_least():
         ("sm_87", "new", "driver 'new' is no CUDA release"),
     ],
 )
-def test_device_images__what_is_not_known__named(architecture: str, driver: str, message: str):
+def test_cuda_images__what_is_not_known__named(architecture: str, driver: str, message: str):
     with pytest.raises(InputError, match=re.escape(message)):
-        device_images(SOURCE, [architecture], driver)
+        cuda_images(SOURCE, [architecture], driver)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +164,6 @@ def test_kernel_resources__tensor_cores__as_many_as_the_disassembler_shows(major
 
 def test_kernel_resources__xavier__eight_steps_of_hmma_for_a_product_of_16():
     """nvdisasm of CUDA 12.4, which no registry has, shows HMMA.884.F16.F16.STEP0 and STEP1 four times each."""
-    cubin, _ = device_images(TENSOR_CORES, ["sm_72"], "11.4")
+    cubin, _ = cuda_images(TENSOR_CORES, ["sm_72"], "11.4")
     (kernel,) = kernel_resources(cubin.code)
     assert kernel.tensor_core == {"HMMA": 8}

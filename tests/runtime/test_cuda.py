@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.runtime.conftest import CSRC, Builder
-from tvmpose.codegen.cuda import DeviceImage, device_images
+from tvmpose.codegen.cuda import cuda_images
+from tvmpose.codegen.gpu_source import Image
 from tvmpose.devices.board import VirtualBoard
 
 KERNELS = """
@@ -34,7 +35,7 @@ ADDRESS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 FUNCTIONS = re.findall(r'^CUDA_(?:FUNCTION|OPTIONAL)\(\w+, "(\w+)"', (CSRC / "cuda_api.h").read_text(), re.MULTILINE)
 
 
-Images = Sequence[DeviceImage]
+Images = Sequence[Image]
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Outcome:
 
 
 @pytest.fixture(scope="session")
-def images() -> tuple[DeviceImage, ...]:
-    return device_images(KERNELS, ["sm_87"], "11.4")
+def images() -> tuple[Image, ...]:
+    return cuda_images(KERNELS, ["sm_87"], "11.4")
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Laboratory:
         """The flags of cuda_model.c for these images."""
         rows, code = [], b""
         for image in images:
-            rows.append(f"{{TVMPOSE_{image.kind.upper()}, {image.capability}, {len(code)}, {len(image.code)}}}")
+            rows.append(f"{{TVMPOSE_{image.kind}, {image.capability}, {len(code)}, {len(image.code)}}}")
             code += image.code + bytes(8 - len(image.code) % 8)
         path = self.folder / hashlib.sha256(code).hexdigest()
         path.write_bytes(code)
@@ -165,7 +166,7 @@ def test_open__driver_older_than_the_ptx__told_its_version(laboratory: Laborator
 
 def test_open__jetpack_4__its_driver_takes_the_ptx_where_the_cubin_is_too_new(laboratory: Laboratory):
     done = laboratory.run(
-        device_images(KERNELS, ["sm_53"], "10.2"),
+        cuda_images(KERNELS, ["sm_53"], "10.2"),
         *("capability=53", "version=10020", "no_cubins"),
         stub="-DSTUB_GRAPHS=10",
     )
@@ -173,8 +174,8 @@ def test_open__jetpack_4__its_driver_takes_the_ptx_where_the_cubin_is_too_new(la
 
 
 def test_open__damaged_code__one_line_and_nothing_left(laboratory: Laboratory, images: Images):
-    def damaged(image: DeviceImage) -> DeviceImage:
-        return DeviceImage(image.kind, image.capability, bytes(64) + image.code[64:])
+    def damaged(image: Image) -> Image:
+        return Image(image.kind, bytes(64) + image.code[64:], image.capability)
 
     done = laboratory.run([damaged(image) for image in images], flags=ADDRESS)
     expected = (

@@ -8,9 +8,8 @@ where that is older than CUDA 11, as on JetPack 4, whose own compiler no registr
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
+from tvmpose.codegen.gpu_source import Image
 from tvmpose.codegen.nvrtc import find_nvrtc
 from tvmpose.errors import InputError
 
@@ -24,15 +23,6 @@ PTX_OF_CUDA = {
 _OLDEST = 11  # CUDA's oldest major release that pip has
 
 
-@dataclass(frozen=True)
-class DeviceImage:
-    """Code for one compute capability (87), or, as PTX, for it and all later ones."""
-
-    kind: Literal["cubin", "ptx"]
-    capability: int
-    code: bytes
-
-
 def capability_of(architecture: str) -> int:
     """ "sm_87" -> 87. Raises InputError for what is no such name."""
     found = re.fullmatch(r"sm_(\d{2,3})", architecture)
@@ -41,7 +31,7 @@ def capability_of(architecture: str) -> int:
     return int(found[1])
 
 
-def device_images(source: str, architectures: Sequence[str], driver: str) -> tuple[DeviceImage, ...]:
+def cuda_images(source: str, architectures: Sequence[str], driver: str) -> tuple[Image, ...]:
     """A cubin for each of the architectures ("sm_87"), and PTX for the least of them, which the driver translates.
 
     source: TVM's CUDA source. driver: the CUDA release of the oldest driver to run with, as "11.4".
@@ -56,10 +46,10 @@ def device_images(source: str, architectures: Sequence[str], driver: str) -> tup
             names = ", ".join(f"sm_{name}" for name in known)
             version = "{}.{}".format(*nvrtc.release)
             raise InputError(f"NVRTC {version}, for drivers of CUDA {driver}, knows no sm_{capability}; it has {names}")
-    cubins = [DeviceImage("cubin", number, nvrtc.compile(source, f"sm_{number}")) for number in capabilities]
+    cubins = [Image("CUBIN", nvrtc.compile(source, f"sm_{number}"), number) for number in capabilities]
     ptx = nvrtc.compile(source, f"compute_{capabilities[0]}").decode()
     older = min((release, nvrtc.release))
-    return (*cubins, DeviceImage("ptx", capabilities[0], _lowered(ptx, PTX_OF_CUDA[older]).encode()))
+    return (*cubins, Image("PTX", _lowered(ptx, PTX_OF_CUDA[older]).encode(), capabilities[0]))
 
 
 def _release(driver: str) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from tvmpose import __version__
 from tvmpose.codegen.c_source import LibraryFacts, library_source
+from tvmpose.codegen.cuda import cuda_images
 from tvmpose.codegen.device_code import DeviceCode, Scratch, compile_device
 from tvmpose.codegen.gpu_pixels import GpuPixels, add_gpu_pixel_steps
 from tvmpose.codegen.gpu_source import GpuTables, Image, PlannedLaunch
@@ -88,7 +89,8 @@ def device_images(device: DeviceCode, gpu: Gpu) -> tuple[Image, ...]:
     """The device code as it lies in a library."""
     if gpu.api == "opencl":
         return (Image("SOURCE", device.source.encode()),)
-    raise ModelError(f"device code for {gpu.arch} cannot be made yet")
+    assert gpu.arch is not None and gpu.driver is not None
+    return cuda_images(device.source, (gpu.arch, *gpu.also), gpu.driver)
 
 
 def _launches(plan: Plan, device: DeviceCode, pixels: GpuPixels | None) -> dict[str, tuple[PlannedLaunch, ...]]:

@@ -43,7 +43,7 @@ class GpuTables:
     @property
     def code(self) -> bytes:
         """All images, each with a zero byte behind it, at the offsets that gpu_tables writes."""
-        return b"".join(image.code + b"\0" for image in self.images)
+        return b"".join(image.code.ljust(_room(image), b"\0") for image in self.images)
 
 
 def gpu_tables(plan: Plan, gpu: GpuTables, symbol: str) -> str:
@@ -90,8 +90,13 @@ def _images(gpu: GpuTables) -> str:
     rows, offset = [], 0
     for image in gpu.images:
         rows.append(f"{{TVMPOSE_{image.kind}, {image.capability}, {offset}, {len(image.code)}}},")
-        offset += len(image.code) + 1
+        offset += _room(image)
     return _table("tvmpose_gpu_image", "gpu_images", rows)
+
+
+def _room(image: Image) -> int:
+    """A zero byte follows an image, and the next one is aligned as structures in a cubin have to be."""
+    return len(image.code) // 64 * 64 + 64
 
 
 def _kernel(kernel: Kernel) -> str:
