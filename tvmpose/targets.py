@@ -37,6 +37,7 @@ class Level:
     cpu: str | None = None  # LLVM's name; None: the target's
     attributes: tuple[str, ...] = ()  # beyond the target's
     integers_only: bool = False  # its instructions are of use to quantized models alone: others get no library
+    on_gpu: bool = False  # the target's GPU has its kernels, and the CPU none
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", self.name):
@@ -146,7 +147,15 @@ class Target:
     def at(self, level: Level) -> "Target":
         """The target of one level alone."""
         cpu, attributes = level.cpu or self.cpu, (*self.attributes, *level.attributes)
-        return replace(self, name=f"{self.name}:{level.name}", cpu=cpu, attributes=attributes, levels=())
+        gpu = self.gpu if level.on_gpu else None
+        return replace(self, name=f"{self.name}:{level.name}", cpu=cpu, attributes=attributes, levels=(), gpu=gpu)
+
+    def with_fallback(self) -> "Target":
+        """One with a GPU, as two levels: machines that lack the GPU, or its driver, get the CPU's kernels."""
+        if not self.gpu or self.levels:
+            raise InputError(f"--fallback cpu: {self.name} has no GPU, its kernels are the CPU's")
+        levels = (Level("cpu", "where there is no such GPU"), Level("gpu", self.title, on_gpu=True))
+        return replace(self, levels=levels)
 
     def llvm(self) -> "TvmTarget":
         """The tvm.target.Target of the kernels."""
@@ -261,6 +270,12 @@ def host_target() -> Target:
         if needed_features(candidate) <= _cpu_flags():
             return candidate
     return Target("host", host.title, triple, "x86-64")
+
+
+def gpu_stand_in(target: Target, host: Target) -> Target | None:
+    """The host with OpenCL, whose kernels are those of the target's GPU; None where the target has none."""
+    gpu = target.gpu
+    return replace(host, gpu=replace(gpu, api="opencl", arch=None, any_device=True)) if gpu else None
 
 
 def needed_features(target: Target) -> frozenset[str]:
