@@ -290,6 +290,12 @@ def host_target() -> Target:
     return Target("host", host.title, triple, "x86-64")
 
 
+def gpu_stand_in(target: Target, host: Target) -> Target | None:
+    """The host with OpenCL, whose kernels are those of the target's GPU; None where the target has none."""
+    gpu = target.gpu
+    return replace(host, gpu=replace(gpu, api="opencl", arch=None, any_device=True)) if gpu else None
+
+
 def needed_features(target: Target) -> frozenset[str]:
     """LLVM's names of the features that the kernels may use and that a library checks when it is opened."""
     from tvmpose.kernels.isa import target_features

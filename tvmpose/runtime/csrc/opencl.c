@@ -72,7 +72,7 @@ static int report_build(device *d, cl_int code, char *error) {
   if (found) line = found;
   line[strcspn(line, "\r\n")] = '\0';
   char what[160];
-  snprintf(what, sizeof what, "building the kernels (%s)", line[0] ? line : "no build log");
+  snprintf(what, sizeof what, "building the kernels (%.120s)", line[0] ? line : "no build log");
   return opencl_failure(&d->driver, what, code, error);
 }
 
