@@ -2,7 +2,7 @@
 
     python -m benchmarks.gpu_measured BOARD BUNDLE...
 
-BOARD: its name in the target's file, as "Jetson Orin NX". Needs bundles for it and NumPy, and neither TVM nor a compiler.
+BOARD: its name in the target's file, as "Jetson Orin NX". Needs bundles for it and NumPy, neither TVM nor a compiler.
 Writes benchmarks/gpu_measured.json; `python -m benchmarks.gpu_estimates --write` puts it beside the estimates.
 """
 

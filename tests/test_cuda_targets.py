@@ -1,5 +1,6 @@
-"""Bundles for NVIDIA's GPUs: their cubins, and what they do on a virtual board: beside a stand-in for libcuda, without."""
+"""Bundles for NVIDIA GPUs: their cubins; what they do on virtual boards, beside a stand-in for libcuda and without."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import once
 from tests.runtime.conftest import TESTS
 from tests.tiny import write_tiny
 from tvmpose.cli.main import main
@@ -22,24 +24,23 @@ Made = Callable[[str], Path]
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(shared: Path) -> Made:
     """The tiny network's bundle for a target, with its CPU's kernels beside; its build folder is in build/."""
     pytest.importorskip("ziglang", reason="ziglang is not installed")
-    folder = tmp_path_factory.mktemp("cuda-targets")
-    tiny = write_tiny(folder)
 
     def make(target: str) -> Path:
-        bundle = folder / target
-        if not bundle.exists():
-            options = ["--target", target, "--fallback", "cpu", "--no-verify", "--dump", str(folder / f"{target}-dump")]
-            assert main([*tiny.arguments(bundle), *options]) == 0
-        return bundle
+        def compile_tiny(folder: Path) -> Path:
+            options = ["--target", target, "--fallback", "cpu", "--no-verify", "--dump", str(folder / "dump")]
+            assert main([*write_tiny(folder).arguments(folder / target), *options]) == 0
+            return folder / target
+
+        return once(shared / "cuda-targets" / target, compile_tiny)
 
     return make
 
 
 def gpu_build(bundle: Path) -> Path:
-    return bundle.with_name(f"{bundle.name}-dump") / "build" / "gpu"
+    return bundle.parent / "dump" / "build" / "gpu"
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -52,13 +53,13 @@ def test_compile__jetson__cubin_of_its_gpu_says_what_the_table_says(made: Made, 
     found = {kernel.name: kernel for kernel in kernel_resources(code[offset : offset + size])}
     rows = re.findall(r'\{"(\w+)", \{(\d+), (\d+), (\d+)\}, (\d+), (\d+), (\d+)\}', source)
     assert {row[0] for row in rows} == set(found)
-    reserved = 1024 if capability >= 90 else 0  # shared memory that the system keeps
+    reserved = 1024 if capability >= 90 else 0  # of shared memory, for the system
     for name, *numbers in rows:
         x, y, z, shared, _, arguments = map(int, numbers)
         kernel = found[name]
         assert kernel.parameter_bytes == 8 * arguments
         assert x * y * z <= kernel.max_threads
-        assert kernel.shared_bytes == (shared + reserved if shared or kernel.shared_bytes else 0)
+        assert shared <= max(0, kernel.shared_bytes - reserved) < shared + 64  # what aligning its arrays takes
         assert kernel.local_bytes == 0, f"{name} spills registers"
 
 
@@ -107,7 +108,7 @@ def test_bundle__virtual_board_with_a_driver__the_gpus_library_keeps_its_rules(
     assert done["opened"] == 1 and done["graph_launches"] == 3
     source = (gpu_build(made(target)) / "tiny_gpu.c").read_text()
     (begins,) = re.findall(r"\.begins = \{(\d+), (\d+), (\d+), (\d+), (\d+)\}", source)
-    packed, nv12, network, decode = (int(b) - int(a) for a, b in zip(begins[:-1], begins[1:], strict=True))
+    packed, nv12, network, decode = (int(b) - int(a) for a, b in itertools.pairwise(begins))
     assert done["launches"] == 4 * (packed + network + decode)
     assert done["captured"] == (packed + network + decode) + (nv12 + network + decode) + network
     assert done["uploads"] == 1 + 4  # weights, and one a box

@@ -293,7 +293,9 @@ def host_target() -> Target:
 def gpu_stand_in(target: Target, host: Target) -> Target | None:
     """The host with OpenCL, whose kernels are those of the target's GPU; None where the target has none."""
     gpu = target.gpu
-    return replace(host, gpu=replace(gpu, api="opencl", arch=None, any_device=True)) if gpu else None
+    return (
+        replace(host, gpu=replace(gpu, api="opencl", arch=None, also=(), driver=None, any_device=True)) if gpu else None
+    )
 
 
 def needed_features(target: Target) -> frozenset[str]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from tvmpose.codegen.gpu_source import Image
-from tvmpose.codegen.nvrtc import find_nvrtc
+from tvmpose.codegen.nvrtc import Nvrtc, find_nvrtc
 from tvmpose.errors import InputError
 
 # NVIDIA, PTX ISA, table "PTX Release History": the newest PTX that a CUDA release's driver takes.
@@ -37,8 +37,7 @@ def cuda_images(source: str, architectures: Sequence[str], driver: str) -> tuple
     source: TVM's CUDA source. driver: the CUDA release of the oldest driver to run with, as "11.4".
     Raises SetupError where NVRTC is missing, InputError for an architecture that it does not know.
     """
-    release = _release(driver)
-    nvrtc = find_nvrtc(max(release[0], _OLDEST))
+    nvrtc = nvrtc_for(driver)
     capabilities = sorted(map(capability_of, architectures))
     known = nvrtc.architectures()
     for capability in capabilities:
@@ -48,8 +47,13 @@ def cuda_images(source: str, architectures: Sequence[str], driver: str) -> tuple
             raise InputError(f"NVRTC {version}, for drivers of CUDA {driver}, knows no sm_{capability}; it has {names}")
     cubins = [Image("CUBIN", nvrtc.compile(source, f"sm_{number}"), number) for number in capabilities]
     ptx = nvrtc.compile(source, f"compute_{capabilities[0]}").decode()
-    older = min((release, nvrtc.release))
+    older = min(_release(driver), nvrtc.release)
     return (*cubins, Image("PTX", _lowered(ptx, PTX_OF_CUDA[older]).encode(), capabilities[0]))
+
+
+def nvrtc_for(driver: str) -> Nvrtc:
+    """The compiler for GPUs with a driver of this CUDA release. Raises InputError for one that never was."""
+    return find_nvrtc(max(_release(driver)[0], _OLDEST))
 
 
 def _release(driver: str) -> tuple[int, int]:

@@ -5,8 +5,6 @@
  * is the process's primary one, in which other code of the program may work too. */
 #include "cuda_driver.c"
 
-static const tvmpose_model *the_model(void); /* defined by TVMPOSE_EXPORT */
-
 enum { ARENA, WEIGHTS, FRAME, PIECES };
 enum { PACKED_FRAME, NV12_FRAME, TENSORS_FRAME, FRAMES };
 
