@@ -31,9 +31,9 @@ _MACHINES = {
     "riscv64": ("EM_RISCV", 64),
 }
 _NEEDED = {
-    "glibc": r"lib(c|m|pthread)\.so\.\d|ld-linux.*\.so\.\d",
+    "glibc": r"lib(c|m|pthread|dl)\.so\.\d|ld-linux.*\.so\.\d",
     "musl": r"libc\.so|libc\.musl-\w+\.so\.1",
-    "bionic": r"lib(c|m)\.so",
+    "bionic": r"lib(c|m|dl)\.so",
 }
 _ALLOC = 2  # SHF_ALLOC
 _HARD_FLOAT = 0x400  # EF_ARM_ABI_FLOAT_HARD
