@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.native import network, run_pipelined
 from tests.tiny import Tiny
+from tvmpose.accuracy.systems import open_system
 from tvmpose.cards import load_card
 from tvmpose.cli.main import main
 from tvmpose.errors import InputError
@@ -87,6 +89,21 @@ def test_mirrored_outputs__card__pairs_by_their_names() -> None:
 def test_mirrored_outputs__head_that_cannot_be__input_error(card: str | None, says: str) -> None:
     with pytest.raises(InputError, match=says):
         mirrored_outputs(spec_of((1, 195)), card and load_card(card))
+
+
+def test_eval__flip_test__bundle_and_source_model_look_twice(tiny: Tiny, tmp_path: Path) -> None:
+    assert main([*tiny.arguments(tmp_path / "flip"), "--flip-test"]) == 0
+    picture = cv2.imread(str(next(tiny.samples.iterdir())))
+    bundle = open_system(str(tmp_path / "flip"), None, 1)
+    source, plain = (open_system(str(tiny.model), str(tiny.card), 1, flip_test=flip) for flip in (True, False))
+    assert bundle.runtime.endswith(", flip test") and source.runtime.endswith(", flip test")
+    assert not plain.runtime.endswith(", flip test")
+    found, expected, other = (
+        system.estimate(picture, (2, 3, picture.shape[1] - 4, picture.shape[0] - 6))
+        for system in (bundle, source, plain)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-3 * max(picture.shape))
+    assert np.abs(other - expected)[:, 2].max() > 1e-2
 
 
 def test_compile__flip_test__verified_and_alike_for_a_picture_and_its_mirror_image(tiny: Tiny, tmp_path: Path) -> None:

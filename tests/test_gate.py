@@ -14,7 +14,7 @@ from tests.tiny import JOINTS, Tiny
 from tvmpose import gate
 from tvmpose.cards import load_card
 from tvmpose.cli.main import main
-from tvmpose.errors import InputError, VerifyError
+from tvmpose.errors import InputError, ModelError, VerifyError
 from tvmpose.modelspec import TensorSpec
 
 SPEC = TensorSpec("image", (1, 3, 24, 32), "float32")
@@ -82,6 +82,13 @@ def test_compare__one_output_not_a_number__is_not_lost_among_the_others(tiny: Ti
     pose.run_tensors = lambda inputs: [np.full((1, JOINTS, 24, 32), np.nan, np.float32)]
     found = gate.compare(pose, FixedJudge(), load_card(tiny.card), SPEC, PICTURES)
     assert np.isnan(found.tensors_max_relative)
+
+
+def test_compare__source_model_computes_no_number__says_so_and_not_that_ours_differs():
+    judge = FixedJudge()
+    judge.maps[0, 3, 5, 5:8] = np.inf, -np.inf, np.nan
+    with pytest.raises(ModelError, match=r"output 0 has 3 of 13056 values .* in fixed, of a\.png.*--no-verify"):
+        gate.compare(ShiftedPose(0), judge, None, SPEC, PICTURES)
 
 
 def findings(max_px: float, relative: float) -> gate.Findings:

@@ -17,7 +17,7 @@ from tvmpose.compact import Compact
 from tvmpose.devices.machine import Machine, board_of, where_verified
 from tvmpose.errors import InputError, ModelError, SetupError, VerifyError
 from tvmpose.extras import require
-from tvmpose.flip_test import FlipTestJudge, Mirrored, mirrored_outputs
+from tvmpose.flip_test import FlipTestJudge, Mirrored, mirrored_outputs, picture_axis
 from tvmpose.frontend.source import FORMATS, Source, split_function
 from tvmpose.pose.skeletons import SKELETONS
 from tvmpose.quantize.request import Quantized, Request
@@ -210,7 +210,7 @@ class Network:
 
 def import_network(options: Options, progress: Progress = lambda step, result: None) -> Network:
     """Read the model, quantize it and cut off what is not wanted. Raises ModelError or InputError."""
-    from tvmpose.codegen.pixels import check_card, layout_of
+    from tvmpose.codegen.pixels import check_card
     from tvmpose.passes.average_mirrored import average_mirrored
     from tvmpose.passes.prune import prune
 
@@ -220,7 +220,7 @@ def import_network(options: Options, progress: Progress = lambda step, result: N
     said = f"; quantized, rounding as {rounding.value}" if rounding else ""
     progress("import", f"{options.source.format}, {len(spec.inputs)} in, {len(spec.outputs)} out{said}")
     card, quantized, selection = options.card, None, None
-    mirrored, picture_axis = (mirrored_outputs(spec, card) if options.flip_test else ()), 0
+    mirrored, axis = (mirrored_outputs(spec, card) if options.flip_test else ()), 0
     if card:
         check_card(spec, card)
     if options.weights and rounding:
@@ -230,14 +230,14 @@ def import_network(options: Options, progress: Progress = lambda step, result: N
         module, quantized = options.quantization.apply(module, spec, card, source, progress)
         rounding = _rounding("ort")  # float32 scales, half to even, which int16 needs
     if mirrored:
-        picture_axis = 2 if layout_of(spec.inputs[0].shape) == "NHWC" else 3
-        module = average_mirrored(module, picture_axis, mirrored)
+        axis = picture_axis(spec)
+        module = average_mirrored(module, axis, mirrored)
         progress("flip", "the mirror image too: twice the work")
     if options.outputs is not None or options.keypoints is not None:
         selection, whole = select(spec, card, options.outputs, options.keypoints), spec
         module, spec, card = prune(module, selection.parts), selection.spec(spec), selection.card
         progress("prune", f"{len(spec.outputs)} of {len(whole.outputs)} outputs" + _kept(card))
-    return Network(module, spec, card, source_rounding, rounding, quantized, selection, mirrored, picture_axis)
+    return Network(module, spec, card, source_rounding, rounding, quantized, selection, mirrored, axis)
 
 
 @dataclass(frozen=True)
@@ -409,6 +409,8 @@ def _write(
         rounding=rounding and rounding.value,
         precision=options.precision,
         quantized=quantized,
+        finds_people=card is not None and card.head.finds_people,
+        flip_test=options.flip_test,
     )
     contents: dict[str, bundle.Content] = {library.path.name: library.path for library in libraries}
     if options.static:

@@ -69,6 +69,19 @@ def mirrored_outputs(spec: ModelSpec, card: "Card | None") -> tuple[Mirrored, ..
     raise InputError(f"--flip-test: is for heatmaps and SimCC; the head of card {card.name} is of kind {head.kind}")
 
 
+def picture_axis(spec: ModelSpec) -> int:
+    """Of the input, along which it is mirrored."""
+    from tvmpose.codegen.pixels import layout_of
+
+    return 2 if layout_of(spec.inputs[0].shape) == "NHWC" else 3
+
+
+def flip_tested(judge: "Judge", source_format: str, card: "Card | None") -> "FlipTestJudge":
+    """The judge of a whole model, which looks twice. Raises InputError as mirrored_outputs does."""
+    spec = ModelSpec(source_format, judge.inputs, judge.outputs)
+    return FlipTestJudge(judge, picture_axis(spec), mirrored_outputs(spec, card))
+
+
 class FlipTestJudge:
     """A judge that looks at every picture twice; see tvmpose.baselines.judge.Judge."""
 

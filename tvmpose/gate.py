@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from tvmpose.errors import InputError, VerifyError
+from tvmpose.errors import InputError, ModelError, VerifyError
 from tvmpose.extras import require
 from tvmpose.modelspec import TensorSpec
 from tvmpose.pose import reference
@@ -187,8 +187,9 @@ def compare(
     relative: list[float] = []
     apart: list[list[np.ndarray]] = []  # in steps: of each picture, of each output
     alike: list[float] = []
-    for _, picture in pictures:
+    for name, picture in pictures:
         expected = expect(judge, card, spec, picture)
+        require_numbers(expected.tensors, judge, name)
         tensors = pose.run_tensors([expected.input])
         relative += _relative(tensors, expected.tensors)
         if steps is not None:
@@ -217,6 +218,16 @@ def compare(
     within = min(share_within_step(output) for output in outputs)
     most = float(np.max([output.max() for output in outputs]))
     return replace(findings, tensors_max_steps=most, tensors_within_step=within)
+
+
+def require_numbers(outputs: Sequence[np.ndarray], judge: "Judge", sample: str) -> None:
+    """Raise ModelError where the source model itself computes infinities or NaN: there is nothing to agree with."""
+    for index, output in enumerate(outputs):
+        if output.dtype.kind == "f" and (lost := int((~np.isfinite(output)).sum())):
+            raise ModelError(
+                f"the model's own output {index} has {lost} of {output.size} values that are infinite or NaN in "
+                f"{judge.name}, of {sample}: its weights are damaged, or too large; --no-verify to compile it"
+            )
 
 
 def nearest_person(found: Sequence[np.ndarray], expected: np.ndarray) -> np.ndarray:
@@ -294,7 +305,8 @@ def _disagreement(findings: Findings, card: "Card | None") -> str | None:
 
 def _relative(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> list[float]:
     """The largest difference of each tensor as a share of its maximum."""
-    return [
-        float(np.abs(a.astype("float64") - b).max() / max(float(np.abs(b).max()), 1e-30))
-        for a, b in zip(found, expected, strict=True)
-    ]
+    with np.errstate(invalid="ignore"):  # what is infinite in ours
+        return [
+            float(np.abs(a.astype("float64") - b).max() / max(float(np.abs(b).max()), 1e-30))
+            for a, b in zip(found, expected, strict=True)
+        ]

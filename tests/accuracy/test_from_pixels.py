@@ -65,11 +65,11 @@ def test_evaluate__from_pixels__average_precision_and_no_errors(card: Card, data
     assert row.errors is None and row.precision and 0 <= row.precision.ap < 0.2
 
 
-def test_finds_people__by_the_card__of_the_manifest(fake_bundle, tmp_path: Path):
+def test_finds_people__a_bundle__as_its_manifest_says(fake_bundle, tmp_path: Path):
     from tvmpose.benchmark.facts import finds_people
 
-    assert not finds_people(fake_bundle(card="movenet-lightning", name="one"))
-    assert finds_people(fake_bundle(card="yolov8n-pose", name="many"))
-    assert not finds_people(fake_bundle(card="nobody-knows", name="unknown"))
+    assert not finds_people(fake_bundle(name="one"))
+    assert finds_people(fake_bundle(finds_people=True, name="many"))
+    assert not finds_people(tmp_path / "nowhere")
     with load(tmp_path / "many") as pose:
         assert pose.keypoint_names

@@ -164,6 +164,20 @@ def test_load__not_onnx__is_one_clear_line(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("where", ["output", "weight"])
+def test_load__element_type_that_onnx_does_not_have__is_named(tmp_path, where):
+    path = write(tmp_path, "agraph (float[1] x) => (float[1] y) <float[1] w = {1}> { y = Add (x, w) }")
+    model = onnx.load(path)
+    if where == "output":
+        model.graph.output[0].type.tensor_type.elem_type = 65
+    else:
+        model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.ones(1, np.float32), "w"))
+        model.graph.initializer[0].data_type = 65
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match=f"tensor {'y' if where == 'output' else 'w'} has elements of the type 65"):
+        load(path)
+
+
 def test_load__missing_file__is_refused(tmp_path):
     with pytest.raises(ModelError, match="cannot be read"):
         load(tmp_path / "absent.onnx")

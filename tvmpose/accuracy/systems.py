@@ -12,6 +12,7 @@ from tvmpose.baselines.tvmpose import Bundle
 from tvmpose.benchmark.facts import finds_people, read_facts
 from tvmpose.cards import Card, load_card
 from tvmpose.errors import InputError
+from tvmpose.flip_test import flip_tested
 from tvmpose.gate import network_input
 from tvmpose.modelspec import TensorSpec
 from tvmpose.pose import reference
@@ -37,30 +38,41 @@ class System(Protocol):
 
 
 def open_system(
-    path: str, card: str | None, threads: int, same_crops: bool = False, detector: Pose | None = None
+    path: str,
+    card: str | None,
+    threads: int,
+    same_crops: bool = False,
+    detector: Pose | None = None,
+    flip_test: bool = False,
 ) -> System | FromPixels:
     """A bundle's folder, or a model file or card's name as `tvmpose compile` takes it.
 
     same_crops: a bundle's network stands between the reference's warp and decode, as those of sources always do. Bytes
     that round to another side move the joints of quantized networks: so the networks alone can be compared.
     detector: finds the people whom bundles look at, in place of the data set's boxes. Networks that find people
-    themselves do so. Raises InputError for what has no keypoints, and what loading either of them raises.
+    themselves do so. flip_test: of model files; a bundle has it where it was compiled so.
+    Raises InputError for what has no keypoints, and what loading either of them raises.
     """
     if (Path(path) / MANIFEST).is_file() or Path(path).is_dir():
         if detector or finds_people(Path(path)):
             return bundle_from_pixels(Path(path), threads, detector)
         whole = BundleSystem(Path(path), threads)
-        return TensorSystem(whole.name, load_card(card or _card_of(path)), whole.bundle) if same_crops else whole
+        if not same_crops:
+            return whole
+        facts = read_facts(Path(path))
+        return TensorSystem(whole.name, load_card(card or _card_of(path)), whole.bundle, facts.flip_test)
     from tvmpose.compile import resolve  # for models alone: a bundle needs nothing of the compiler
     from tvmpose.targets import host_target
 
     options = resolve(path, card=card, target=host_target(), output=None)
     if options.card is None:
         raise InputError(f"{path}: evaluating keypoints needs a card, which says where they are (--card)")
-    judge = options.source.judge(threads=threads)
+    judge: Judge = options.source.judge(threads=threads)
+    if flip_test:
+        judge = flip_tested(judge, options.source.format, options.card)
     if options.card.task == "multi-person":
         return source_from_pixels(options.source.path.name, options.card, judge)
-    return TensorSystem(options.source.path.name, options.card, judge)
+    return TensorSystem(options.source.path.name, options.card, judge, flip_test)
 
 
 class BundleSystem:
@@ -68,7 +80,7 @@ class BundleSystem:
 
     def __init__(self, path: Path, threads: int) -> None:
         self.bundle = Bundle(path, threads)
-        self.name, self.runtime = path.resolve().name, self.bundle.name
+        self.name, self.runtime = path.resolve().name, _runtime_of(self.bundle, read_facts(path).flip_test)
         self.keypoint_names = self.bundle.pose.keypoint_names
         if not self.keypoint_names:
             raise InputError(f"{path}: compiled without a model card, so it has no keypoints to evaluate")
@@ -84,8 +96,8 @@ class BundleSystem:
 class TensorSystem:
     """A runtime that takes tensors, between the reference's warp and decode."""
 
-    def __init__(self, name: str, card: Card, runtime: Judge | Bundle) -> None:
-        self.name, self.runtime = name, runtime.name
+    def __init__(self, name: str, card: Card, runtime: Judge | Bundle, flip_test: bool = False) -> None:
+        self.name, self.runtime = name, _runtime_of(runtime, flip_test)
         self.card, self.network = card, runtime
         self.keypoint_names = card.keypoints.keypoints
         self.input_specs = runtime.inputs
@@ -101,6 +113,10 @@ class TensorSystem:
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         return self.network.run(inputs)
+
+
+def _runtime_of(system: Judge | Bundle, flip_test: bool) -> str:
+    return f"{system.name}, flip test" if flip_test else system.name
 
 
 def _card_of(bundle: str) -> str:

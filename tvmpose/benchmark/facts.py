@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tvmpose.cards import load_card
 from tvmpose.codegen.bundle import MANIFEST, Step
 from tvmpose.errors import InputError, TvmposeError, translated
 from tvmpose.modelspec import TensorSpec
@@ -30,6 +29,8 @@ class Facts:
     card: str | None = None
     target: str = ""  # of the same library: the name, and LLVM's name of the CPU
     cpu: str = ""
+    finds_people: bool = False  # the network itself
+    flip_test: bool = False
 
     @property
     def multiply_adds(self) -> int:
@@ -60,10 +61,9 @@ def read_facts(bundle: Path) -> Facts:
 
 
 def finds_people(bundle: Path) -> bool:
-    """Whether a bundle's network finds people itself, as its card says; one whose card is not known does not."""
+    """Whether a bundle's network finds people itself; what is no bundle does not."""
     try:
-        card = read_facts(bundle).card
-        return card is not None and load_card(card).task == "multi-person"
+        return read_facts(bundle).finds_people
     except TvmposeError:
         return False
 
@@ -76,6 +76,7 @@ def _facts(table: Mapping[str, Any], number: int) -> dict[str, Any]:
         **{key: table[key] for key in ("card",) if table[key] is not None},  # build knows TOML, which has no null
         **{key: model[key] for key in ("source_file", "source_sha256", "inputs")},
         "steps": library.get("steps", []),
+        **{key: table.get(key, False) for key in ("finds_people", "flip_test")},
         **{key: memory[key] for key in ("arena_bytes", "weight_bytes")},
         **{key: library[key] for key in ("triple", "cpu_features", "target", "cpu")},
     }

@@ -40,6 +40,11 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         help="bundles behind the same float64 crop and decode as source models, to compare networks alone: a byte that "
         "rounds to the other side moves joints of a quantized one",
     )
+    parser.add_argument(
+        "--flip-test",
+        action="store_true",
+        help="model files with the mean of crop and mirror image; a bundle has it if `compile --flip-test` made it",
+    )
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of each system (default: 1)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write all numbers here")
     parser.add_argument("--markdown", type=Path, metavar="OUT", help="write the tables here")
@@ -69,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     dataset = read_dataset(args.annotations, args.images)
     with translated(), ExitStack() as opened:
         detector = opened.enter_context(load(args.detector, threads=args.threads)) if args.detector else None
-        chosen = (args.card, args.threads, args.same_crops, detector)
+        chosen = (args.card, args.threads, args.same_crops, detector, args.flip_test)
         systems = [open_system(path, *chosen) for path in args.systems]
         changes = CHANGES if args.robustness else {}
         rows = list(evaluate(systems, dataset, metrics, changes, _progress))

@@ -136,6 +136,8 @@ class Manifest:
     rounding: str | None = None  # of a quantized model: a Rounding's name
     precision: str = "source"  # as the model has it; else what we made of it: int8, or float16 or bfloat16 weights
     quantized: Quantized | None = None  # by us, from a float model
+    finds_people: bool = False  # the network itself does, in the whole picture; else it is told where they are
+    flip_test: bool = False  # the mean with the mirror image, see flip_test.py
     check: Check = Check()
     created: str = ""  # UTC, ISO 8601
     files: Mapping[str, FileEntry] = field(default_factory=dict)

@@ -80,7 +80,18 @@ def read(path: str | Path) -> onnx.ModelProto:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
     except INVALID_GRAPH as error:
         raise ModelError(f"{path}: not a valid ONNX model: {first_line(error)}") from error
+    refuse_unknown_types(model, path)
     return model
+
+
+def refuse_unknown_types(model: onnx.ModelProto, path: str | Path) -> None:
+    """Raise ModelError for an element type that ONNX does not have, which its checker lets pass."""
+    graph, known = model.graph, set(onnx.TensorProto.DataType.values())
+    kinds = [(tensor.name, tensor.data_type) for tensor in graph.initializer]
+    kinds += [(v.name, v.type.tensor_type.elem_type) for v in (*graph.input, *graph.output, *graph.value_info)]
+    for name, kind in kinds:
+        if kind not in known:
+            raise ModelError(f"{path}: not a valid ONNX model: tensor {name} has elements of the type {kind}")
 
 
 def freeze_inputs(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> None:
@@ -132,6 +143,8 @@ def fold_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
         return onnxslim.slim(model)
     except INVALID_GRAPH as error:
         raise ModelError(f"shapes do not fit together: {first_line(error)}") from error
+    except REFUSED as error:  # its own slips on graphs that are damaged
+        raise ModelError(f"onnxslim cannot read the graph: {type(error).__name__} {first_line(error)}") from error
 
 
 class Importer(onnx_frontend.ONNXGraphImporter):

@@ -191,6 +191,31 @@ def mean_formula(
     return lambda total: cut_to_range(fixed_point_product(total - offset, *factors), output)
 
 
+def average_formula(rounding: Rounding, target: Quantization, output: Output) -> Callable[[Expr, Expr], Expr]:
+    """Of the float32 sum of numbers, and their count, where the source pools in float.
+
+    A quarter of the sums of four bytes lie halfway between two averages: the source's last bit decides which it is.
+    """
+
+    def formula(total: Expr, count: Expr) -> Expr:
+        return rounding.nearest(rounding.units(total / count.astype("float32"), target.scale), output)
+
+    return formula
+
+
+def average_away(shift: int, dtype: str) -> Callable[[Expr, Expr], Expr]:
+    """In the units of what is averaged, halves away from the source's own 0, `shift` among the integers kept here.
+
+    As tensorflow/lite/kernels/internal/reference/integer_ops/pooling.h.
+    """
+
+    def formula(total: Expr, count: Expr) -> Expr:
+        half = tirx.truncdiv(count, tirx.const(2, "int32"))
+        return (tirx.truncdiv(total + tirx.Select(total > 0, half, -half), count) + shift).astype(dtype)
+
+    return formula
+
+
 def dequantized(value: Expr, quantization: Quantization) -> Expr:
     """The float32 that an integer stands for."""
     whole = value.astype("float32") - tirx.const(float(quantization.zero_point), "float32")

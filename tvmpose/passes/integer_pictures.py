@@ -4,10 +4,10 @@ import numpy as np
 from tvm import relax, te, topi
 
 from tvmpose.kernels.integer import Output
-from tvmpose.kernels.integer_elementwise import mean_formula
-from tvmpose.kernels.integer_pool import integer_average_pool2d
+from tvmpose.kernels.integer_elementwise import average_away, average_formula, dequantized, mean_formula
+from tvmpose.kernels.integer_pool import Pool, integer_average_pool2d
 from tvmpose.kernels.integer_resize import MODES, integer_places, integer_resize_bilinear
-from tvmpose.kernels.requantize import Rounding
+from tvmpose.kernels.requantize import Rounding, as_rounded
 from tvmpose.passes.integer_elementwise import in_units_of
 from tvmpose.passes.integer_walk import Integer, NotLowered, Walk, stored_above
 from tvmpose.passes.rebuild_call import rebuild_call
@@ -38,18 +38,26 @@ def integer_resize(walk: Walk, call: relax.Call, target: Quantization, output: O
 
 
 def integer_average_pool(walk: Walk, call: relax.Call, target: Quantization, output: Output) -> relax.Expr:
-    """In the units of its input, as TensorFlow Lite's."""
     data, attrs = walk.integer(call.args[0]), call.attrs
-    if attrs.layout != "NHWC" or attrs.count_include_pad or any(int(n) != 1 for n in attrs.dilation):
-        raise NotLowered("its layout, padding or dilation")
-    shift, _ = stored_above(walk, call.args[0], data)
+    if attrs.layout != "NHWC" or any(int(n) != 1 for n in attrs.dilation):
+        raise NotLowered("its layout or dilation")
     kernel, strides = ((int(a), int(b)) for a, b in (attrs.pool_size, attrs.strides))
-    top, left, *_ = (int(n) for n in attrs.padding)
-    size = (int(call.ty.shape[1]), int(call.ty.shape[2]))
-
-    def compute(x: te.Tensor) -> te.Tensor:
-        return integer_average_pool2d(x, kernel, strides, (top, left), size, shift)
-
+    top, left, *others = (int(n) for n in attrs.padding)
+    counts_padding = bool(attrs.count_include_pad) and any((top, left, *others))
+    if counts_padding and attrs.ceil_mode:
+        raise NotLowered("it counts padding, and windows stand over it")
+    pool = Pool(kernel, strides, (top, left), (int(call.ty.shape[1]), int(call.ty.shape[2])), counts_padding)
+    if walk.rounding.is_float:
+        number = lambda byte: as_rounded(dequantized(byte, data.quantization))  # noqa: E731
+        average = average_formula(walk.rounding, target, output)
+        compute = lambda x: integer_average_pool2d(x, pool, number, average)  # noqa: E731
+        return walk.call("integer_average_pool", compute, data.value)
+    if counts_padding:
+        raise NotLowered("it counts padding")
+    shift, _ = stored_above(walk, call.args[0], data)  # TensorFlow Lite's stays in the units of its input
+    away = average_away(shift, data.quantization.dtype)
+    whole = lambda byte: byte.astype("int32") - shift  # noqa: E731
+    compute = lambda x: integer_average_pool2d(x, pool, whole, away)  # noqa: E731
     pooled = walk.builder.emit(walk.call("integer_average_pool", compute, data.value))
     return in_units_of(walk, Integer(pooled, data.quantization), target, output)
 
