@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -117,16 +116,19 @@ def test_tune__a_board_is_suspended__it_rests_and_is_used_again(tiny: Tiny, tmp_
     """Its program's own time limit has to pass first: nothing else tells a board that stands still from a slow one."""
     with ExitStack() as stack:
         first, _ = agents(tmp_path, stack, tracker, 2)
-        tuning = start_tuning(tiny, *at_boards(tracker, "--trials", "20000", "--budget", "90s", "--run-timeout", "1"))
+        tuning = start_tuning(tiny, *at_boards(tracker, "--trials", "20000", "--budget", "20m", "--run-timeout", "1"))
         tuning.until("round 1")
         family = [psutil.Process(first.process.pid), *psutil.Process(first.process.pid).children(recursive=True)]
         for process in family:
             process.suspend()
-        resume = threading.Timer(75, lambda: [process.resume() for process in family if process.is_running()])
-        resume.start()
-        tuning.until("it rests for")
-        assert tuning.end() == 0
-        resume.join()
+        rests = tuning.until("it rests for")
+        before = len(trials())
+        for process in family:
+            process.resume()
+        while not any(record.device in rests for record in trials()[before:]):
+            tuning.until("round")
+        os.killpg(tuning.process.pid, signal.SIGINT)
+        assert tuning.end() == 130, tuning.lines
         assert all(record.difference < 1e-4 for record in trials() if not record.error)
 
 
