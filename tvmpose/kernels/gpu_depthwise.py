@@ -5,14 +5,14 @@ well as shared memory would, and nobody waits for anybody.
 """
 
 from tvm.s_tir import Schedule
-from tvm.s_tir.schedule import SBlockRV
+from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from tvmpose.kernels.choices import Choices
-from tvmpose.kernels.gpu_generic import bind_flat
 from tvmpose.kernels.tiling import divisors, extent, inline_epilogue, output_shape
 from tvmpose.targets import Gpu
 
 _BUSY = 8192  # threads
+_THREADS = 256  # of a block, at most
 _TAPS = 25  # of a kernel that is written out
 
 
@@ -30,8 +30,7 @@ def schedule_gpu_depthwise(schedule: Schedule, conv: SBlockRV, gpu: Gpu, choices
     x, column = schedule.split(x, [None, columns])
     c, lane = schedule.split(c, [None, lanes])
     schedule.reorder(n, y, x, c, row, column, lane)
-    bind_flat(schedule, [n, y, x, c], gpu.max_threads)
-    *_, thread, row, column, lane = schedule.get_loops(output)
+    thread = _bind(schedule, n, y, x, c, min(gpu.max_threads, _THREADS))
     schedule.compute_at(conv, thread, preserve_unit_loops=True)
     schedule.set_scope(conv, 0, "local")
     for pad in pads:
@@ -45,3 +44,21 @@ def schedule_gpu_depthwise(schedule: Schedule, conv: SBlockRV, gpu: Gpu, choices
         if lanes > 1:
             schedule.vectorize(loop)
     schedule.decompose_reduction(conv, ry)
+
+
+def _bind(schedule: Schedule, n: LoopRV, y: LoopRV, x: LoopRV, c: LoopRV, most: int) -> LoopRV:
+    """Blocks that divide columns and channels without rest, channels first; returns the loop over threads.
+
+    Threads that run over the ends of rows would take TVM's proof from it that no two store the same.
+    """
+    across = max(divisors(extent(schedule, c), most))
+    along = max(divisors(extent(schedule, x), max(1, most // across)))
+    down = max(divisors(extent(schedule, y), max(1, most // (across * along))))
+    y, y_thread = schedule.split(y, [None, down])
+    x, x_thread = schedule.split(x, [None, along])
+    c, c_thread = schedule.split(c, [None, across])
+    schedule.reorder(n, y, x, c, y_thread, x_thread, c_thread)
+    schedule.bind(schedule.fuse(n, y, x, c), "blockIdx.x")
+    thread = schedule.fuse(y_thread, x_thread, c_thread)
+    schedule.bind(thread, "threadIdx.x")
+    return thread

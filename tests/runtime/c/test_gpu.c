@@ -1,6 +1,8 @@
 /* test_gpu.c - open, frames of growing size, tensors and a profile with each OpenCL call failing in turn.
  *
- * Whatever fails: a status, one line, nothing left behind, and the next open or frame works. */
+ * Whatever fails: a status, one line, nothing left behind, and the next open or frame works. With the argument "open" it
+ * only opens; status and line are printed of every open that fails. Linked with --wrap=dlopen and --wrap=mkstemp. */
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +20,15 @@ void stub_reset(void);
             api->last_error(NULL));                                                                 \
     exit(1);                                                                                        \
   }
+
+void *__real_dlopen(const char *name, int flags);
+void *__wrap_dlopen(const char *name, int flags) { return getenv("NO_OPENCL") ? NULL : __real_dlopen(name, flags); }
+
+/* Root may write anywhere: a folder that nobody can write to is pretended. */
+int __real_mkstemp(char *path);
+int __wrap_mkstemp(char *path) {
+  return getenv("NO_FOLDER") && !strstr(path, "/tvmpose-tiny_gpu-") ? -1 : __real_mkstemp(path);
+}
 
 static uint8_t pixels[64 * 64 * 4];
 static int fail_at;
@@ -54,8 +65,17 @@ static void fail_call(int number) {
   stub_reset();
 }
 
-int main(void) {
+static int open_only(const tvmpose_api *api) {
+  tvmpose_handle *h = NULL;
+  int status = api->open(NULL, &h);
+  printf("%d %s\n", status, api->last_error(NULL));
+  api->close(h);
+  return stub_live();
+}
+
+int main(int count, char **arguments) {
   const tvmpose_api *api = tiny_gpu_tvmpose();
+  if (count > 1 && !strcmp(arguments[1], "open")) return open_only(api);
   tvmpose_handle *h = NULL;
   fail_call(0);
   CHECK(api->check_cpu() == TVMPOSE_OK);
@@ -69,6 +89,7 @@ int main(void) {
     h = NULL;
     fail_call(number);
     int status = api->open(NULL, &h);
+    if (status) printf("%d %s\n", status, api->last_error(NULL));
     CHECK(status == TVMPOSE_OK || (!h && api->last_error(NULL)[0] && !strchr(api->last_error(NULL), '\n')));
     if (h) {
       status = work(api, h);
