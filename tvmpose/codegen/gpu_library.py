@@ -46,7 +46,7 @@ def finish_gpu_library(module: "IRModule", target: Target, names: Names, directo
     functions = {var.name_hint: f for var, f in module.functions_items() if isinstance(f, PrimFunc)}
     pixels = add_gpu_pixel_steps(plan, work.spec, work.card) if work.card else None
     device = compile_device({**functions, **(pixels.kernels if pixels else {})}, names.symbol, gpu, target.llvm())
-    calls: dict[int | str, Call] = dict(enumerate(plan.calls))  # type: ignore[arg-type]
+    calls: dict[int | str, Call] = dict(enumerate(plan.calls))
     calls.update(pixels.calls if pixels else {})
     by_call = {key: device.launches[call.kernel] for key, call in calls.items()}
     if half:
