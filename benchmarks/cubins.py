@@ -29,7 +29,7 @@ def main(given: Sequence[str] | None = None) -> int:
     def measure() -> dict[str, list[GpuKernel]]:
         return {target: heaviest(kernels) for target, kernels in kernels_by_target(options.models).items()}
 
-    documents = (ROOT / "docs" / "gpu.md",)
+    documents = (ROOT / "docs" / "cuda.md",)
     return run(Benchmark("cubins", documents, ROOT / "benchmarks" / "cubins.json", measure, describe, numbers), options)
 
 

@@ -54,7 +54,7 @@ def main(given: Sequence[str] | None = None) -> int:
         return rows
 
     result = ROOT / "benchmarks" / "gpu_estimates.json"
-    return run(Benchmark("gpu_estimates", (ROOT / "docs" / "gpu.md",), result, measure, describe, numbers), options)
+    return run(Benchmark("gpu_estimates", (ROOT / "docs" / "cuda.md",), result, measure, describe, numbers), options)
 
 
 def kernels_by_target(networks: Sequence[str]) -> dict[str, list[GpuKernel]]:

@@ -1,4 +1,4 @@
-"""Times of a frame's kernels on the GPU of the board that this runs on, for the table of docs/gpu.md.
+"""Times of a frame's kernels on the GPU of the board that this runs on, for the table of docs/cuda.md.
 
     python -m benchmarks.gpu_measured BOARD BUNDLE...
 

@@ -48,7 +48,7 @@ def test_shipped_targets__file__says_where_its_facts_come_from():
 def test_shipped_targets__device__has_a_cluster_of_the_cpu_that_llvm_is_told_of():
     own = {"apple-a14": "firestorm"}
     devices = [target for target in shipped_targets() if target.cores]
-    assert len(devices) == 13
+    assert len(devices) == 15
     for target in devices:
         assert own.get(target.cpu, target.cpu) == target.cores[0].name.lower()
 

@@ -70,7 +70,7 @@ class Gpu:
     arch: str | None = None  # CUDA: "sm_87"; the least demanding where there are others
     also: tuple[str, ...] = ()  # CUDA: others that get a cubin of the same kernels
     driver: str | None = None  # CUDA: release of the oldest driver to run with, as "11.4"
-    boards: tuple[Peaks, ...] = ()  # what the estimates of docs/gpu.md are made of
+    boards: tuple[Peaks, ...] = ()  # what the estimates of docs/cuda.md are made of
 
     def __post_init__(self) -> None:
         if {self.api == "cuda"} != {bool(self.arch), bool(self.driver)} or (self.also and not self.arch):

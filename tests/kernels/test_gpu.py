@@ -85,6 +85,7 @@ def _expected(problem: Problem, data: np.ndarray, weight: np.ndarray) -> np.ndar
     return reference(problem, data, weight, "yxi,io->yxo")
 
 
+@pytest.mark.slow  # a program's kernels are compiled by PoCL, which takes it a second each
 def test_gpu_convolutions__every_template__agree_with_float64(tmp_path: Path):
     convolutions(None, tmp_path)
 

@@ -19,7 +19,9 @@ def program(build: Builder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     stub = folder / "libOpenCL.so.1"
     stub.symlink_to(build("stub_opencl.c", "-shared", "-fPIC", "-fvisibility=default", *ADDRESS))
     (folder / "test_gpu").symlink_to(
-        build("test_gpu.c", "tiny_gpu.c", str(stub), "-Wl,--wrap=dlopen,--wrap=mkstemp", "-ldl", "-D_GNU_SOURCE", *ADDRESS)
+        build(
+            "test_gpu.c", "tiny_gpu.c", str(stub), "-Wl,--wrap=dlopen,--wrap=mkstemp", "-ldl", "-D_GNU_SOURCE", *ADDRESS
+        )
     )
     return folder / "test_gpu"
 

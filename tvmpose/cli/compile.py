@@ -172,7 +172,8 @@ def run(args: argparse.Namespace) -> int:
     if options.quantization:
         rows[options.precision] = f"as {args.quantization}" if args.quantization else f"calibrated on {args.calibrate}"
     elif options.weights:
-        rows[options.precision] = "weights of convolutions, arithmetic in float32"
+        stored = "activations and large weights" if target.gpu else "weights of convolutions"
+        rows[options.precision] = f"{stored}, arithmetic in float32"
     if options.flip_test:
         rows["flip"] = "the mean with the mirror image's answer"
     if kept:

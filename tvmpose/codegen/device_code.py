@@ -65,7 +65,7 @@ def compile_device(functions: Mapping[str, PrimFunc], name: str, gpu: Gpu, host:
     assert split.module is not None
     hosts = {var.name_hint: f for var, f in split.module.functions_items() if not _is_device(f)}
     source = _DECLARATIONS.sub("", module.imports[0].inspect_source())
-    bodies = _bodies(source)
+    bodies = bodies_of(source)
     kernels: dict[str, Kernel] = {}
     launches: dict[str, tuple[Launch, ...]] = {}
     for key in functions:
@@ -165,7 +165,7 @@ def _kernel(call: _Call, source: str) -> Kernel:
     return Kernel(call.entry, call.block, shared, call.dynamic_shared_bytes, len(call.args))
 
 
-def _bodies(source: str) -> Mapping[str, str]:
+def bodies_of(source: str) -> Mapping[str, str]:
     """The text of each kernel from its definition to the next."""
     starts = [(m[1], m.start()) for m in _DEFINITION.finditer(source)]
     ends = [start for _, start in starts[1:]] + [len(source)]

@@ -1,19 +1,22 @@
 """One model, one target with a GPU, one library: as library.py, with device code in place of the network's objects."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvmpose import __version__
 from tvmpose.codegen.c_source import LibraryFacts, library_source
 from tvmpose.codegen.cuda import cuda_images
-from tvmpose.codegen.device_code import DeviceCode, Scratch, compile_device
+from tvmpose.codegen.device_code import DeviceCode, Launch, Scratch, compile_device
 from tvmpose.codegen.gpu_pixels import GpuPixels, add_gpu_pixel_steps
 from tvmpose.codegen.gpu_source import GpuTables, Image, PlannedLaunch
+from tvmpose.codegen.half_storage import halve_activations, with_half_arguments
 from tvmpose.codegen.kernel_object import compile_kernels
 from tvmpose.codegen.library import Library, Work, steps_of, tool_versions
 from tvmpose.codegen.names import Names
 from tvmpose.codegen.plan import Call, Plan, plan_module
 from tvmpose.codegen.toolchain import build_library, toolchain_for
+from tvmpose.compact import Compact
 from tvmpose.errors import InputError, ModelError
 from tvmpose.passes.pipeline import finish_pipeline
 from tvmpose.qdq import is_quantized
@@ -34,13 +37,23 @@ def finish_gpu_library(module: "IRModule", target: Target, names: Names, directo
     if work.guard_bytes:
         raise InputError(f"--guard-bytes: {target.name} computes on a GPU, whose memory is not watched")
     module = finish_pipeline(module, target.llvm(), work.after_phase, gpu=gpu)
-    plan = plan_module(module, gpu.alignment)
+    half = work.weights is Compact.FLOAT16
+    if half and gpu.api != "opencl":
+        raise InputError(f"--precision float16: {target.name} has no half storage yet")
+    plan = plan_module(module, gpu.alignment, half)
     plan.rename(plan.inputs, [tensor.name for tensor in work.spec.inputs])
     plan.rename(plan.outputs, [tensor.name for tensor in work.spec.outputs])
     functions = {var.name_hint: f for var, f in module.functions_items() if isinstance(f, PrimFunc)}
     pixels = add_gpu_pixel_steps(plan, work.spec, work.card) if work.card else None
     device = compile_device({**functions, **(pixels.kernels if pixels else {})}, names.symbol, gpu, target.llvm())
-    launches = _launches(plan, device, pixels)
+    calls: dict[int | str, Call] = dict(enumerate(plan.calls))
+    calls.update(pixels.calls if pixels else {})
+    by_call = {key: device.launches[call.kernel] for key, call in calls.items()}
+    if half:
+        halve_activations(plan)
+        changed = with_half_arguments(device, plan, calls)
+        device, by_call = changed.code, dict(changed.launches)
+    launches = _launches(plan, by_call, pixels)
     plan.place()
     progress(
         "plan",
@@ -93,15 +106,18 @@ def device_images(device: DeviceCode, gpu: Gpu) -> tuple[Image, ...]:
     return cuda_images(device.source, (gpu.arch, *gpu.also), gpu.driver)
 
 
-def _launches(plan: Plan, device: DeviceCode, pixels: GpuPixels | None) -> dict[str, tuple[PlannedLaunch, ...]]:
+def _launches(
+    plan: Plan, launches: Mapping[int | str, tuple[Launch, ...]], pixels: GpuPixels | None
+) -> dict[str, tuple[PlannedLaunch, ...]]:
     """By part of a frame; scratch between the kernels of a call gets tensors of its own in the plan."""
-    parts = {"network": [launch for step, call in enumerate(plan.calls, 1) for launch in _of(plan, device, call, step)]}
+    network = [_of(plan, launches[index], call, index + 1) for index, call in enumerate(plan.calls)]
+    parts = {"network": tuple(launch for call in network for launch in call)}
     for part, call in (pixels.calls if pixels else {}).items():
-        parts[part] = list(_of(plan, device, call, len(plan.calls) + 1 if part == "decode" else 0))
-    return {part: tuple(launches) for part, launches in parts.items()}
+        parts[part] = tuple(_of(plan, launches[part], call, len(plan.calls) + 1 if part == "decode" else 0))
+    return parts
 
 
-def _of(plan: Plan, device: DeviceCode, call: Call, step: int) -> list[PlannedLaunch]:
+def _of(plan: Plan, launches: tuple[Launch, ...], call: Call, step: int) -> list[PlannedLaunch]:
     scratch: dict[int, int] = {}
 
     def tensor(arg: int | Scratch) -> int:
@@ -113,7 +129,4 @@ def _of(plan: Plan, device: DeviceCode, call: Call, step: int) -> list[PlannedLa
             scratch[id(arg)] = plan.add_tensor(name, arg.shape, arg.dtype, position, position)
         return scratch[id(arg)]
 
-    return [
-        PlannedLaunch(launch.kernel, launch.grid, tuple(map(tensor, launch.args)), step)
-        for launch in device.launches[call.kernel]
-    ]
+    return [PlannedLaunch(launch.kernel, launch.grid, tuple(map(tensor, launch.args)), step) for launch in launches]

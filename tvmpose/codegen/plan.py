@@ -12,6 +12,7 @@ from tvmpose.compact import Compact, compacted
 
 ALIGNMENT = 64  # what TVM's kernels assume of every data pointer
 _FOREVER = 1 << 30  # later than any call
+_SMALLEST_HALF = 1024  # elements: what is smaller, biases and tables of places, weighs nothing and decides much
 _SMALLEST_COMPACT = 64  # elements: below, expanding is not worth its entry
 
 
@@ -76,6 +77,7 @@ class Plan:
     arena_bytes: int = 0
     host_bytes: int = 0  # of the host's arena, where the other is a device's
     alignment: int = ALIGNMENT
+    half_weights: bool = False  # large ones of float32 as float16, and left so
 
     def add_tensor(
         self, name: str, shape: tuple[int, ...], dtype: str, first: int, last: int, host: bool = False
@@ -97,6 +99,8 @@ class Plan:
 
     def add_weights(self, name: str, array: np.ndarray) -> int:
         """A constant, in less space where a smaller format holds every value of it exactly."""
+        if self.half_weights and array.dtype == np.float32 and array.size >= _SMALLEST_HALF:
+            array = _in_half(array)
         compact = compacted(array) if array.dtype == np.float32 and array.size >= _SMALLEST_COMPACT else None
         self.weights.extend(bytes(-len(self.weights) % self.alignment))
         offset = len(self.weights)
@@ -141,14 +145,21 @@ class Plan:
         return -(-size // self.alignment) * self.alignment
 
 
-def plan_module(mod: IRModule, alignment: int = ALIGNMENT) -> Plan:
+def _in_half(array: np.ndarray) -> np.ndarray:
+    """As it is where a number is out of the format's range."""
+    with np.errstate(over="ignore"):
+        half = array.astype("float16")
+    return half if np.isfinite(half).all() else array
+
+
+def plan_module(mod: IRModule, alignment: int = ALIGNMENT, half_weights: bool = False) -> Plan:
     """Read main's bindings, all call_tir and reshape, into a Plan whose storages are not placed yet."""
-    return _Planner(mod["main"], alignment).plan
+    return _Planner(mod["main"], alignment, half_weights).plan
 
 
 class _Planner:
-    def __init__(self, main: relax.Function, alignment: int):
-        self.plan = Plan(alignment=alignment)
+    def __init__(self, main: relax.Function, alignment: int, half_weights: bool):
+        self.plan = Plan(alignment=alignment, half_weights=half_weights)
         self.indices: dict[relax.Var, list[int]] = {}  # a tuple has several tensors
         self.constants: dict[bytes, int] = {}
         bindings = [binding for block in main.body.blocks for binding in block.bindings]

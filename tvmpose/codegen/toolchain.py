@@ -82,7 +82,7 @@ def toolchain_for(target: Target) -> Toolchain:
     toolchain = Toolchain(target, (*zig, "cc", "-target", zig_target(target)), (*zig, "ar"))
     if target.libc == "bionic":
         refuse_without_ndk(target)
-        stubs = tuple(f"{_BIONIC}/{name}" for name in STUBS)
+        stubs = tuple(f"{_BIONIC}/{name}" for name in STUBS if target.gpu or name != "libdl.so")
         return replace(toolchain, compile_flags=("-isystem", _BIONIC), libraries=("-nostdlib", *stubs), bionic=True)
     if target.libc == "apple":  # zig has the headers, but takes them for macOS only
         headers = folder / "lib" / "libc" / "include" / "any-darwin-any"
@@ -144,7 +144,7 @@ def build_library(directory: Path, names: Names, toolchain: Toolchain, extra_fla
         (directory / "entry.c").write_text(entry_source([names]))
         objects = (*objects, _compile(directory, "entry.c", toolchain, extra_flags))
     (directory / "exports.map").write_text(f"{{ global: {names.entry}; local: *; }};\n")
-    loader = ("-ldl",) if target.gpu else ()  # drivers are loaded when a handle opens
+    loader = ("-ldl",) if target.gpu and not toolchain.bionic else ()  # drivers are loaded when a handle opens
     link = (*_LINK, f"-Wl,-soname,{names.file}", "-Wl,--version-script=exports.map", *_pages(target), *extra_flags)
     run_tool((*toolchain.cc, *link, "-s", *objects, *toolchain.libraries, *loader, "-o", names.file), directory)
     if target.is_elf and not extra_flags:

@@ -3,9 +3,7 @@
  * The file lies beside the library, or in the user's cache where that cannot be written to. Its name holds a hash of the
  * source, the device and the driver, so that an update of any of them asks for another file; its head holds that hash
  * and one of its content. A file that is damaged counts as none, and is replaced. No file at all costs time only. */
-#include <errno.h>
 #include <limits.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #ifndef PATH_MAX
@@ -27,7 +25,7 @@ static uint64_t hash_bytes(uint64_t hash, const void *data, uint64_t bytes) {
 
 static uint64_t hash_text(uint64_t hash, const char *text) { return hash_bytes(hash, text, strlen(text) + 1); }
 
-enum { CACHE_HASH_START = 0x811c9dc5 };
+enum { CACHE_HASH_START = 0x811c9dc5, MOST_CACHED = 1 << 30 };
 
 /* place 0: beside the file that this code is in; place 1: $XDG_CACHE_HOME or ~/.cache. False where there is none. */
 static bool cache_path(int place, uint64_t key, char path[PATH_MAX]) {
@@ -51,13 +49,13 @@ static bool cache_path(int place, uint64_t key, char path[PATH_MAX]) {
 static uint8_t *read_cache_file(const char *path, uint64_t key, uint64_t *bytes) {
   FILE *file = fopen(path, "rb");
   if (!file) return NULL;
-  struct stat facts;
-  cache_head head;
+  cache_head head = {0};
   uint8_t *content = NULL;
-  bool whole = fread(&head, sizeof head, 1, file) == 1 && head.magic == CACHE_MAGIC && head.key == key &&
-               !fstat(fileno(file), &facts) && (uint64_t)facts.st_size == sizeof head + head.bytes && head.bytes;
+  uint8_t more;
+  bool whole = fread(&head, sizeof head, 1, file) == 1 && head.magic == CACHE_MAGIC && head.key == key && head.bytes &&
+               head.bytes <= MOST_CACHED;
   if (whole && (content = malloc((size_t)head.bytes))) {
-    whole = fread(content, (size_t)head.bytes, 1, file) == 1 &&
+    whole = fread(content, (size_t)head.bytes, 1, file) == 1 && fread(&more, 1, 1, file) == 0 &&
             hash_bytes(CACHE_HASH_START, content, head.bytes) == head.content;
     if (!whole) free(content), content = NULL;
   }
