@@ -13,6 +13,7 @@ from tvmpose.codegen.device_code import DeviceCode, Kernel, Launch, bodies_of
 from tvmpose.codegen.plan import Call, Plan
 
 _PARAMETER = re.compile(r"__global \w+\* restrict (\w+)")
+KEPT_BYTES = 1 << 17  # of a tensor of float32, up to which it stays so
 _SUFFIX = "_half_{:x}"  # of a kernel: which of its arguments are
 
 
@@ -25,14 +26,18 @@ class HalfCode:
 
 
 def halve_activations(plan: Plan) -> None:
-    """What lies between two kernels of the network: float32 storages that nobody outside reads, before plan.place."""
+    """What lies between two kernels of the network: float32 storages that nobody outside reads, before plan.place.
+
+    Small ones stay: they hold what a network has gathered from far and wide, and cost little.
+    """
     outside = {plan.tensors[index].storage for index in (*plan.inputs, *plan.outputs)}
     by_storage: dict[int, list[int]] = {}
     for index, tensor in enumerate(plan.tensors):
         if tensor.storage is not None:
             by_storage.setdefault(tensor.storage, []).append(index)
     for storage, indices in by_storage.items():
-        kept = storage in outside or plan.storages[storage].host or plan.storages[storage].first < 0
+        place = plan.storages[storage]
+        kept = storage in outside or place.host or place.first < 0 or place.bytes <= KEPT_BYTES
         if kept or any(plan.tensors[index].dtype != "float32" for index in indices):
             continue
         for index in indices:
