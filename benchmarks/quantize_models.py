@@ -83,25 +83,30 @@ class Reader(CalibrationDataReader):
 
 
 def quantize_onnx(form: QuantFormat, card: str, inputs: list[np.ndarray], output: Path, powers_of_two: bool) -> None:
-    """Min-max ranges, uint8 activations, int8 weights per channel."""
+    """A card's network, as quantize_file does."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / f"{card}.onnx"
         torch_to_onnx.convert(card, source)
-        overrides: dict[str, list[dict[str, Any]]] = {}
-        for _ in range(1 + powers_of_two):  # the second time with the scales of the first, rounded up
-            model = onnxslim.slim(str(source))  # folds batch norm into deconvolutions, which the exporter does not
-            quantize_static(
-                model,
-                output,
-                Reader(model.graph.input[0].name, inputs),
-                quant_format=form,
-                per_channel=True,
-                reduce_range=form == QuantFormat.QOperator,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                extra_options={"TensorQuantOverrides": overrides},
-            )
-            overrides = rounded_up(onnx.load(output), onnxslim.slim(str(source)))
+        quantize_file(form, source, inputs, output, powers_of_two)
+
+
+def quantize_file(form: QuantFormat, source: Path, inputs: list[np.ndarray], output: Path, powers_of_two: bool) -> None:
+    """Min-max ranges, uint8 activations, int8 weights per channel."""
+    overrides: dict[str, list[dict[str, Any]]] = {}
+    for _ in range(1 + powers_of_two):  # the second time with the scales of the first, rounded up
+        model = onnxslim.slim(str(source))  # folds batch norm into deconvolutions, which the exporter does not
+        quantize_static(
+            model,
+            output,
+            Reader(model.graph.input[0].name, inputs),
+            quant_format=form,
+            per_channel=True,
+            reduce_range=form == QuantFormat.QOperator,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            extra_options={"TensorQuantOverrides": overrides},
+        )
+        overrides = rounded_up(onnx.load(output), onnxslim.slim(str(source)))
 
 
 def rounded_up(quantized: onnx.ModelProto, model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:

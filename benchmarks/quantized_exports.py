@@ -1,6 +1,6 @@
-"""Quantized exports of mobilenetv2-deconv in our integer kernels against the runtimes that they come from.
+"""Quantized exports of two networks in our integer kernels against the runtimes that they come from.
 
-    python -m benchmarks.quantized_exports [--forms qdq qoperator pt2e qat] [--photos 64] [--write]
+    python -m benchmarks.quantized_exports [--card CARD] [--forms qdq qoperator pt2e qat] [--photos 64] [--write]
 
 Each export twice: with the scales its tool chooses, and with powers of two, where float sums do not depend on their
 order. End to end: photos in, heatmaps out, in steps of the heatmaps. Layer by layer: each kernel is fed what the source
@@ -46,9 +46,19 @@ if TYPE_CHECKING:
 
 DOCUMENT = ROOT / "benchmarks" / "README.md"
 RESULT = ROOT / "benchmarks" / "quantized_exports.json"
-INTEGERS = ("QuantizeLinear", "QLinearConv", "QLinearAdd")  # ONNX operators that make them
+# By card: the forms that its network is exported in.
+NETWORKS = {quantize_models.CARD: tuple(quantize_models.FORMS), "litehrnet-18": ("qdq", "qoperator")}
 COMPARED = 4  # photos
-HEADER = ("export", "scales", "end to end identical", "within a step", "worst", "layer by layer differ", "worst")
+HEADER = (
+    "network",
+    "export",
+    "scales",
+    "end to end identical",
+    "within a step",
+    "worst",
+    "layer by layer differ",
+    "worst",
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,7 @@ class Apart:
 
 @dataclass(frozen=True)
 class Row:
+    card: str
     form: str
     powers_of_two: bool
     whole: Apart
@@ -94,7 +105,7 @@ def layer_by_layer(path: Path, tensor: np.ndarray) -> Apart:
     judge = open_judge(path, source.format, threads=2, rounding=DEFAULT_ROUNDING[source.format])
     if source.format == "onnx":
         model = onnx.load(path)
-        names = [node.output[0] for node in model.graph.node if node.op_type in INTEGERS]
+        names = [node.output[0] for node in model.graph.node if makes_integers(node)]
         expected = judge.run([tensor], names)
         with tempfile.TemporaryDirectory() as folder:
             onnx.save(fed_onnx(model, dict(zip(names, expected, strict=True))), Path(folder) / "fed.onnx")
@@ -107,6 +118,10 @@ def layer_by_layer(path: Path, tensor: np.ndarray) -> Apart:
     (found,) = computed(module, spec, source.format, [[tensor, *expected]])
     pairs = zip(found[-len(names) :], expected, strict=True)
     return Apart.of([ours.astype("int32") - theirs.astype("int32") for ours, theirs in pairs])
+
+
+def makes_integers(node: onnx.NodeProto) -> bool:
+    return node.op_type == "QuantizeLinear" or node.op_type.startswith("QLinear")
 
 
 def fed_onnx(model: onnx.ModelProto, tensors: dict[str, np.ndarray]) -> onnx.ModelProto:
@@ -147,14 +162,15 @@ def computed(
             return [[output.copy() for output in network.run_tensors(list(tensors))] for tensors in inputs]
 
 
-def photos_of(folder: Path, count: int) -> list[np.ndarray]:
+def photos_of(folder: Path, count: int, card: str = quantize_models.CARD) -> list[np.ndarray]:
     """The network's inputs from the first photos of a folder."""
-    return quantize_models.calibration_inputs(load_card(quantize_models.CARD), folder, count)
+    return quantize_models.calibration_inputs(load_card(card), folder, count)
 
 
 def main(given: Sequence[str] | None = None) -> int:
     """Quantize, compile, compare, print; write the table where asked to."""
     parser = arguments("quantized_exports", __doc__, [])
+    parser.add_argument("--card", choices=list(NETWORKS), help="this network alone")
     parser.add_argument("--forms", nargs="+", choices=list(quantize_models.FORMS), default=list(quantize_models.FORMS))
     parser.add_argument("--photos", type=int, default=quantize_models.PHOTOS, help="to calibrate on")
     options = parser.parse_args(given)
@@ -167,15 +183,15 @@ def main(given: Sequence[str] | None = None) -> int:
 
 def measure(options: argparse.Namespace, coco: Path) -> list[Row]:
     """Every form, with either kind of scales."""
-    inputs, rows = photos_of(coco / "val2017", COMPARED), []
-    for form in options.forms:
-        for powers_of_two in (False, True):
-            files = quantize_models.quantize(
-                options.build / "exports", [form], coco / "train2017", options.photos, powers_of_two
-            )
-            rows.append(
-                Row(form, powers_of_two, end_to_end(files[form], inputs), layer_by_layer(files[form], inputs[0]))
-            )
+    rows = []
+    for card in [options.card] if options.card else NETWORKS:
+        inputs = photos_of(coco / "val2017", COMPARED, card)
+        for form in (form for form in options.forms if form in NETWORKS[card]):
+            for powers_of_two in (False, True):
+                calibration = (coco / "train2017", options.photos, powers_of_two, card)
+                file = quantize_models.quantize(options.build / "exports", [form], *calibration)[form]
+                whole, layers = end_to_end(file, inputs), layer_by_layer(file, inputs[0])
+                rows.append(Row(card, form, powers_of_two, whole, layers))
     return rows
 
 
@@ -191,6 +207,7 @@ def describe(rows: Sequence[Row], machine: Machine, disturbance: Disturbance) ->
 def _cells(row: Row) -> tuple[str, ...]:
     whole, layers = row.whole, row.layers
     return (
+        row.card,
         row.form,
         "powers of two" if row.powers_of_two else "as chosen",
         f"{1 - whole.differing / whole.values:.3%}",

@@ -1,17 +1,23 @@
-"""mobilenetv2-deconv as four quantizers export it, in our integer kernels: against ONNX Runtime and torch."""
+"""Quantized exports in our integer kernels: mobilenetv2-deconv of four tools, a small Lite-HRNet of ONNX Runtime's."""
 
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
+from onnxruntime.quantization import QuantFormat
 
-from benchmarks.quantize_models import quantize
+from benchmarks.convert.torch_to_onnx import export as export_onnx
+from benchmarks.quantize_models import quantize, quantize_file
 from benchmarks.quantized_exports import end_to_end, layer_by_layer, photos_of
+from tvmpose.nets.litehrnet import litehrnet
+from tvmpose.nets.random_weights import seeded, synthetic_pictures
 
 pytestmark = pytest.mark.slow
 PHOTOS = 2  # to calibrate on, and to compare
 Export = Callable[[str, bool], Path]
+LiteExport = tuple[Callable[[QuantFormat], Path], np.ndarray]
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +50,28 @@ def test_export__scales_as_chosen__each_layer_is_the_source_s_but_for_ties(expor
     apart = layer_by_layer(export(form, False), tensor)
     assert apart.values > 5_000_000
     assert apart.worst <= 1 and apart.differing < 1e-5 * apart.values
+
+
+@pytest.fixture(scope="module")
+def litehrnet_export(tmp_path_factory: pytest.TempPathFactory) -> LiteExport:
+    """Of one with two modules, by its form; and an input that it was not calibrated on."""
+    folder = tmp_path_factory.mktemp("litehrnet")
+    with seeded(3):
+        pictures = synthetic_pictures(3, (64, 64))
+    export_onnx(litehrnet((1, 1), (64, 64)), pictures[:1], folder / "float.onnx")
+    *calibration, other = (picture[None].numpy() for picture in pictures)
+
+    def make(form: QuantFormat) -> Path:
+        file = folder / f"{form.name}.onnx"
+        quantize_file(form, folder / "float.onnx", calibration, file, False)
+        return file
+
+    return make, other
+
+
+@pytest.mark.parametrize("form", QuantFormat, ids=lambda form: form.name)
+def test_litehrnet__scales_as_chosen__each_layer_is_within_a_step(litehrnet_export, form: QuantFormat):
+    make, picture = litehrnet_export
+    apart = layer_by_layer(make(form), picture)
+    assert apart.values > 300_000 and apart.worst <= 1
+    assert apart.differing < (2e-4 if form is QuantFormat.QDQ else 1e-2) * apart.values

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from benchmarks.convert.card_network import network_and_picture, run
 
@@ -16,7 +17,11 @@ OPSET = 17
 
 def convert(card_name: str, output: Path) -> None:
     """Write the file; the exporter folds batch norms into convolutions, and leaves those of deconvolutions."""
-    net, picture = network_and_picture(card_name)
+    export(*network_and_picture(card_name), output)
+
+
+def export(net: nn.Module, picture: torch.Tensor, output: Path) -> None:
+    """The same of any network, for an input of the picture's shape."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the new exporter needs onnxscript
         torch.onnx.export(net, (picture,), str(output), dynamo=False, opset_version=OPSET)
