@@ -46,9 +46,9 @@ clean:
 	touch $@
 
 .venv/dev.stamp: .venv/demo.stamp
-	$(PIP) install --quiet --editable '.[compiler,verify,tune,torch,eval,dev]' $(TORCH)
+	$(PIP) install --quiet --editable '.[compiler,verify,tune,torch,eval,cuda,cuda13,dev]' $(TORCH)
 	touch $@
 
 .venv/bench.stamp: .venv/dev.stamp
-	$(PIP) install --quiet --editable '.[compiler,verify,tune,torch,eval,dev,bench]' $(TORCH)
+	$(PIP) install --quiet --editable '.[compiler,verify,tune,torch,eval,cuda,cuda13,dev,bench]' $(TORCH)
 	touch $@

@@ -23,7 +23,7 @@ from tvmpose.pose.skeletons import SKELETONS
 from tvmpose.quantize.request import Quantized, Request
 from tvmpose.selection import PartialJudge, Selection, parse, select
 from tvmpose.self_check import self_check
-from tvmpose.targets import Target, host_target, needed_features
+from tvmpose.targets import Target, gpu_stand_in, host_target, needed_features
 
 if TYPE_CHECKING:
     import numpy as np
@@ -173,9 +173,9 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
         verified: dict[str, bundle.Verification] = {}  # by target, the most demanding first
         findings = None
         if judge:
-            trials = [trial for library in libraries if (trial := _trial(library))]
+            trials = [trial for library in libraries if (trial := _trial(library, options.name))]
             if not trials:
-                stand_in = _for_this_machine(begun, options.name, directory / "host", work)
+                stand_in = _for_this_machine(begun, options.target, options.name, directory, work)
                 trials = [_Trial(stand_in, Machine(stand_in.target), "host-equivalent only")]
             if rounding and options.card:
                 pictures = [(name, gate.at_network_size(options.card, picture)) for name, picture in pictures]
@@ -249,18 +249,35 @@ class _Trial:
     status: bundle.Status
 
 
-def _trial(library: Library) -> _Trial | None:
-    if _runs_here(library.target):
+def _trial(library: Library, name: str) -> _Trial | None:
+    if _runs_here(library.target) and (not library.target.gpu or _opens(library, name)):
         return _Trial(library, Machine(library.target), "verified")
     board = board_of(library.target)
     return _Trial(library, Machine(library.target, board), "emulated") if board else None
 
 
-def _for_this_machine(module: "IRModule", name: str, folder: Path, work: Work) -> Library:
-    """In place of libraries that cannot be run."""
-    folder.mkdir(exist_ok=True)
-    its = replace(work, dump=work.dump and work.dump / "host")
-    return finish_library(module, host_target(), Names(name), folder, its)
+def _for_this_machine(module: "IRModule", target: Target, name: str, folder: Path, work: Work) -> Library:
+    """In place of libraries that cannot be run: a GPU's very schedules by this machine's OpenCL, where it has that."""
+    stand_in = gpu_stand_in(target, host_target())
+    for machine, where in ((stand_in, "gpu-host"), (host_target(), "host")):
+        if machine:
+            (folder / where).mkdir(exist_ok=True)
+            its = replace(work, dump=work.dump and work.dump / where)
+            library = finish_library(module, machine, Names(name), folder / where, its)
+            if not machine.gpu or _opens(library, name):
+                break
+    return library
+
+
+def _opens(library: Library, name: str) -> bool:
+    """Whether this machine has the GPU that a library needs, and its driver."""
+    from tvmpose.runtime.pose import MachineError, open_library
+
+    try:
+        open_library(library.path, name).close()
+    except MachineError:
+        return False
+    return True
 
 
 def _verification(library: Library, verified: Mapping[str, bundle.Verification]) -> bundle.Verification:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tvmpose import content
 from tvmpose.errors import InputError
@@ -37,10 +37,63 @@ class Level:
     cpu: str | None = None  # LLVM's name; None: the target's
     attributes: tuple[str, ...] = ()  # beyond the target's
     integers_only: bool = False  # its instructions are of use to quantized models alone: others get no library
+    on_gpu: bool = False  # the target's GPU has its kernels, and the CPU none
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", self.name):
             raise ValueError(f"level name {self.name!r}: must be lower-case letters, digits, dots and dashes")
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """What a board's GPU can do at most, by its data sheet: multiply-adds count twice."""
+
+    name: str
+    gflops: float  # float32
+    gb_per_second: float  # memory
+    half_gflops: float | None = None  # float16, by tensor cores where it has them, without sparsity; None: not told
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU that kernels are made for: what one block of threads can have. The target's cpu runs the host's side."""
+
+    api: Literal["opencl", "cuda"]
+    max_threads: int  # of a block
+    shared_bytes: int  # of a block; OpenCL calls it local memory
+    warp: int  # threads that execute together
+    registers: int = 64  # 32-bit ones that a thread may have before fewer blocks fit
+    shared_is_fast: bool = True  # memory of its own: on Mali it is the same memory as any other
+    fp16: bool = False  # arithmetic in half precision
+    any_device: bool = False  # OpenCL: one that is no GPU will do
+    alignment: int = 256  # bytes, of every tensor: CL_DEVICE_MEM_BASE_ADDR_ALIGN at least
+    arch: str | None = None  # CUDA: "sm_87"; the least demanding where there are others
+    also: tuple[str, ...] = ()  # CUDA: others that get a cubin of the same kernels
+    driver: str | None = None  # CUDA: release of the oldest driver to run with, as "11.4"
+    boards: tuple[Peaks, ...] = ()  # what the estimates of docs/cuda.md are made of
+
+    def __post_init__(self) -> None:
+        if {self.api == "cuda"} != {bool(self.arch), bool(self.driver)} or (self.also and not self.arch):
+            raise ValueError('arch and driver are for api = "cuda", and needed there')
+        if self.warp < 1 or self.max_threads < self.warp or self.shared_bytes < 0:
+            raise ValueError("max_threads must be at least a warp, and neither warp nor shared_bytes negative")
+        if self.alignment < 64 or self.alignment & (self.alignment - 1):
+            raise ValueError(f"alignment must be a power of two from 64 on, not {self.alignment}")
+
+    def tvm(self, host: "TvmTarget") -> "TvmTarget":
+        """The tvm.target.Target of the device's kernels."""
+        from tvm.target import Target as TvmTarget
+
+        options: dict[str, object] = {
+            "kind": self.api,
+            "max_num_threads": self.max_threads,
+            "max_threads_per_block": self.max_threads,
+            "max_shared_memory_per_block": self.shared_bytes,
+            "thread_warp_size": self.warp,
+        }
+        if self.arch:
+            options["arch"] = self.arch
+        return TvmTarget(options, host=host)
 
 
 @dataclass(frozen=True)
@@ -57,6 +110,7 @@ class Target:
     linker: str = "zig"  # or "none", an archive and nothing linked, or the name of a compiler on the PATH
     page_bytes: int = 4096  # of its kernel: what the library's segments are aligned to
     levels: tuple[Level, ...] = ()  # the least demanding first, which all of its machines can run; () for one library
+    gpu: Gpu | None = None  # what kernels are for, in place of the cpu
 
     def __post_init__(self) -> None:
         if self.levels and (self.linker == "none" or not self.is_elf):
@@ -106,7 +160,15 @@ class Target:
     def at(self, level: Level) -> "Target":
         """The target of one level alone."""
         cpu, attributes = level.cpu or self.cpu, (*self.attributes, *level.attributes)
-        return replace(self, name=f"{self.name}:{level.name}", cpu=cpu, attributes=attributes, levels=())
+        gpu = self.gpu if level.on_gpu else None
+        return replace(self, name=f"{self.name}:{level.name}", cpu=cpu, attributes=attributes, levels=(), gpu=gpu)
+
+    def with_fallback(self) -> "Target":
+        """One with a GPU, as two levels: machines that lack the GPU, or its driver, get the CPU's kernels."""
+        if not self.gpu or self.levels:
+            raise InputError(f"--fallback cpu: {self.name} has no GPU, its kernels are the CPU's")
+        levels = (Level("cpu", "where there is no such GPU"), Level("gpu", self.title, on_gpu=True))
+        return replace(self, levels=levels)
 
     def llvm(self) -> "TvmTarget":
         """The tvm.target.Target of the kernels."""
@@ -118,6 +180,9 @@ class Target:
         if self.hard_float:
             options["mfloat-abi"] = "hard"
         return TvmTarget(options)
+
+
+_CPU_ALONE = Level("cpu", "its CPU")  # of a target with a GPU; by name, TARGET:cpu
 
 
 def load_target(name_or_path: str) -> Target:
@@ -139,6 +204,8 @@ def load_target(name_or_path: str) -> Target:
 def _at_level(target: Target, name: str) -> Target:
     if not name:
         return target
+    if target.gpu and name == _CPU_ALONE.name:
+        return target.at(_CPU_ALONE)
     known = [level.name for level in target.levels]
     if name not in known:
         hint = did_you_mean(name, known, f"it has {', '.join(known) or 'none'}")
@@ -221,6 +288,14 @@ def host_target() -> Target:
         if needed_features(candidate) <= _cpu_flags():
             return candidate
     return Target("host", host.title, triple, "x86-64")
+
+
+def gpu_stand_in(target: Target, host: Target) -> Target | None:
+    """The host with OpenCL, whose kernels are those of the target's GPU; None where the target has none."""
+    gpu = target.gpu
+    return (
+        replace(host, gpu=replace(gpu, api="opencl", arch=None, also=(), driver=None, any_device=True)) if gpu else None
+    )
 
 
 def needed_features(target: Target) -> frozenset[str]:

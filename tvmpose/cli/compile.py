@@ -12,6 +12,7 @@ from tvmpose.errors import InputError
 if TYPE_CHECKING:
     from tvmpose.codegen.bundle import Library
     from tvmpose.quantize.request import Request
+    from tvmpose.targets import Target
 
 
 def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -72,6 +73,9 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument(
         "--no-verify", action="store_true", help="do not compare with the source model; the manifest says so"
     )
+    parser.add_argument(
+        "--fallback", choices=["cpu"], help="of a target with a GPU: where there is none, the CPU's kernels"
+    )
     parser.add_argument("--static", action="store_true", help="add libNAME.a, to link into a program")
     parser.add_argument(
         "--dump", type=Path, metavar="DIR", help="write the IR after each phase and the generated C here"
@@ -90,6 +94,10 @@ def _guard_bytes(text: str) -> int:
     if not 0 <= int(text) <= 1 << 20:
         raise argparse.ArgumentTypeError(f"{text}: must be 0 to {1 << 20}")
     return int(text)
+
+
+def _gpu(target: "Target") -> str:
+    return f", GPU by {target.gpu.api}" if target.gpu else ""
 
 
 def _at_run_time(library: "Library") -> str:
@@ -130,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
     options = resolve(
         args.model,
         card=args.card,
-        target=load_target(args.target),
+        target=load_target(args.target).with_fallback() if args.fallback else load_target(args.target),
         output=args.output,
         samples=args.samples,
         verify=not args.no_verify,
@@ -154,7 +162,7 @@ def run(args: argparse.Namespace) -> int:
     rows = {
         "model": f"{options.source.path} ({options.source.format})",
         "card": options.card.name if options.card else "none: raw tensors only",
-        "target": f"{target.name}: {target.triple}, {', '.join(cpus)}",
+        "target": f"{target.name}: {target.triple}, {', '.join(dict.fromkeys(cpus))}{_gpu(target)}",
         "verify": "no" if not options.verify else f"photos of {options.samples}" if options.samples else "sample photo",
         "output": str(options.output),
     }
@@ -164,7 +172,8 @@ def run(args: argparse.Namespace) -> int:
     if options.quantization:
         rows[options.precision] = f"as {args.quantization}" if args.quantization else f"calibrated on {args.calibrate}"
     elif options.weights:
-        rows[options.precision] = "weights of convolutions, arithmetic in float32"
+        stored = "activations and large weights" if target.gpu else "weights of convolutions"
+        rows[options.precision] = f"{stored}, arithmetic in float32"
     if options.flip_test:
         rows["flip"] = "the mean with the mirror image's answer"
     if kept:

@@ -5,14 +5,14 @@ The NDK's own libc.so and libm.so are stubs as well: the linker needs names, the
 
 from pathlib import Path
 
-from tvmpose.codegen.elf import LIBC_SYMBOLS, LIBM_SYMBOLS
+from tvmpose.codegen.elf import LIBC_SYMBOLS, LIBDL_SYMBOLS, LIBM_SYMBOLS
 from tvmpose.errors import SetupError
 from tvmpose.targets import Target
 
 DECLARATIONS = Path(__file__).parent / "bionic.h"
-STUBS = {"libc.so": LIBC_SYMBOLS, "libm.so": LIBM_SYMBOLS}
+STUBS = {"libc.so": LIBC_SYMBOLS, "libm.so": LIBM_SYMBOLS, "libdl.so": LIBDL_SYMBOLS}
 STUB_FLAGS = ("-nostdlib", "-ffreestanding", "-fno-builtin", "-w", "-shared")
-_HEADERS = ("math", "pthread", "sched", "signal", "stdio", "stdlib", "string", "sys/auxv", "time", "unistd")
+_HEADERS = ("dlfcn", "math", "pthread", "sched", "signal", "stdio", "stdlib", "string", "sys/auxv", "time", "unistd")
 
 
 def ndk_tools(ndk: Path, target: Target) -> tuple[str, str]:

@@ -18,12 +18,40 @@ size_t strlen(const char *text);
 int snprintf(char *to, size_t bytes, const char *format, ...) __attribute__((format(printf, 3, 4)));
 int vsnprintf(char *to, size_t bytes, const char *format, va_list arguments);
 void *calloc(size_t count, size_t size);
+void *malloc(size_t bytes);
 void free(void *memory);
 double cos(double x);
 double floor(double x);
 double fmax(double x, double y);
 double sin(double x);
 #define isfinite(x) __builtin_isfinite(x)
+
+/* what libraries for GPUs call beside: more of string.h, stdio.h, stdlib.h and unistd.h; dlfcn.h */
+char *strchr(const char *text, int character);
+size_t strcspn(const char *text, const char *characters);
+char *strstr(const char *text, const char *part);
+char *getenv(const char *name);
+typedef struct __sFILE FILE;
+FILE *fopen(const char *path, const char *mode);
+FILE *fdopen(int descriptor, const char *mode);
+size_t fread(void *to, size_t size, size_t count, FILE *file);
+size_t fwrite(const void *from, size_t size, size_t count, FILE *file);
+int fclose(FILE *file);
+int rename(const char *old_path, const char *new_path);
+int mkstemp(char *path);
+int unlink(const char *path);
+typedef struct {
+  const char *dli_fname;
+  void *dli_fbase;
+  const char *dli_sname;
+  void *dli_saddr;
+} Dl_info;
+#define RTLD_LOCAL 0
+#define RTLD_NOW 2
+void *dlopen(const char *name, int flags);
+void *dlsym(void *library, const char *symbol);
+int dladdr(const void *address, Dl_info *info);
+int dlclose(void *library);
 
 /* time.h, unistd.h, sys/auxv.h */
 typedef long time_t;

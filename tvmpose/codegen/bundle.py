@@ -210,8 +210,14 @@ def refuse_other_files(destination: Path) -> None:
         if not destination.is_dir():
             raise InputError(f"{destination} is a file; give the bundle another name with -o")
         foreign = sorted({path.name for path in destination.iterdir()} - _old_files(destination) - {"__pycache__"})
+        foreign = [name for name in foreign if not _is_kept_program(name)]
     if foreign:
         raise InputError(f"{destination} holds {foreign[0]!r}, not part of a bundle: move it or choose another -o")
+
+
+def _is_kept_program(name: str) -> bool:
+    """Of a GPU's driver, which a library keeps beside itself (runtime/csrc/program_cache.c)."""
+    return re.fullmatch(r"lib\w.*\.so\.[0-9a-f]{16}\.clbin", name) is not None
 
 
 def manifest_json(manifest: Manifest) -> str:

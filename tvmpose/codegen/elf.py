@@ -16,12 +16,14 @@ LIBM_SYMBOLS = frozenset(
     for kind in ("", "f")
 )
 LIBC_SYMBOLS = frozenset(
-    """__cxa_atexit __cxa_finalize __sched_cpucount __stack_chk_fail __tls_get_addr abort calloc clock_gettime free
-    getauxval memcmp memcpy memmove memset pthread_attr_destroy pthread_attr_init pthread_attr_setstacksize
-    pthread_cond_broadcast pthread_cond_destroy pthread_cond_init pthread_cond_signal pthread_cond_wait pthread_create
-    pthread_join pthread_mutex_destroy pthread_mutex_init pthread_mutex_lock pthread_mutex_unlock pthread_sigmask
-    sched_getaffinity sigfillset snprintf strlen sysconf vsnprintf""".split()
+    """__cxa_atexit __cxa_finalize __sched_cpucount __stack_chk_fail __tls_get_addr abort calloc clock_gettime fclose
+    fdopen fopen fread free fwrite getauxval getenv malloc memcmp memcpy memmove memset mkstemp
+    pthread_attr_destroy pthread_attr_init pthread_attr_setstacksize pthread_cond_broadcast pthread_cond_destroy
+    pthread_cond_init pthread_cond_signal pthread_cond_wait pthread_create pthread_join pthread_mutex_destroy
+    pthread_mutex_init pthread_mutex_lock pthread_mutex_unlock pthread_sigmask rename sched_getaffinity
+    sigfillset snprintf strchr strcspn strlen strstr sysconf unlink vsnprintf""".split()
 )
+LIBDL_SYMBOLS = frozenset({"dladdr", "dlclose", "dlopen", "dlsym"})
 
 _MACHINES = {
     "x86_64": ("EM_X86_64", 64),
@@ -31,9 +33,9 @@ _MACHINES = {
     "riscv64": ("EM_RISCV", 64),
 }
 _NEEDED = {
-    "glibc": r"lib(c|m|pthread)\.so\.\d|ld-linux.*\.so\.\d",
+    "glibc": r"lib(c|m|pthread|dl)\.so\.\d|ld-linux.*\.so\.\d",
     "musl": r"libc\.so|libc\.musl-\w+\.so\.1",
-    "bionic": r"lib(c|m)\.so",
+    "bionic": r"lib(c|m|dl)\.so",
 }
 _ALLOC = 2  # SHF_ALLOC
 _HARD_FLOAT = 0x400  # EF_ARM_ABI_FLOAT_HARD
@@ -125,7 +127,7 @@ def _symbol_faults(elf, entry: str, target: Target) -> Iterator[str]:  # type: i
             continue
         version = versions.get(index)
         if target.libc != "glibc":
-            known = symbol.name in LIBC_SYMBOLS | LIBM_SYMBOLS
+            known = symbol.name in LIBC_SYMBOLS | LIBM_SYMBOLS | LIBDL_SYMBOLS
         else:
             known = version is not None and version.startswith("GLIBC_")
         if not known:

@@ -52,6 +52,8 @@ def _useful(target: Target, module: "IRModule") -> Iterator[Level]:
 def _same(known: tuple[Names, Library], new: tuple[Names, Library]) -> bool:
     """Whether the known one runs wherever the new one does, and does the very same there."""
     (one, library), (other, candidate) = known, new
+    if library.target.gpu or candidate.target.gpu:
+        return False
     here, there = library.path.parent, candidate.path.parent
     return (
         needed_features(library.target) <= needed_features(candidate.target)

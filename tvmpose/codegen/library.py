@@ -105,6 +105,10 @@ def finish_library(module: "IRModule", target: Target, names: Names, directory: 
     from tvmpose.passes.pipeline import finish_pipeline
     from tvmpose.tuning.hits import count_hits, usable
 
+    if target.gpu:
+        from tvmpose.codegen.gpu_library import finish_gpu_library
+
+        return finish_gpu_library(module, target, names, directory, work)
     toolchain, progress, spec, card = toolchain_for(target), work.progress, work.spec, work.card
     records = usable(target, work.records) if work.records else {}
 
@@ -150,19 +154,19 @@ def finish_library(module: "IRModule", target: Target, names: Names, directory: 
         len(functions),
         len(plan.calls),
         tuple(sorted(features)),
-        _tool_versions(toolchain.version()),
-        _steps(plan, functions),
+        tool_versions(toolchain.version()),
+        steps_of(plan, functions),
     )
 
 
-def _steps(plan: "Plan", functions: "Mapping[str, PrimFunc]") -> tuple[Step, ...]:
+def steps_of(plan: "Plan", functions: "Mapping[str, PrimFunc]") -> tuple[Step, ...]:
     from tvmpose.kernels.cost import kernel_cost
 
     costs = {kernel: kernel_cost(functions[kernel]) for kernel in {call.kernel for call in plan.calls}}
     return tuple(Step(call.kernel, costs[call.kernel].multiply_adds, costs[call.kernel].bytes) for call in plan.calls)
 
 
-def _tool_versions(compiler: str) -> dict[str, str]:
+def tool_versions(compiler: str) -> dict[str, str]:
     import tvm
     from tvm.target import codegen
 

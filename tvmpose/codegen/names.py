@@ -23,10 +23,6 @@ class Names:
         return f"lib{self.bundle}.so" if self.least else f"lib{self.bundle}-{self.level}.so"
 
     @property
-    def objects(self) -> tuple[str, ...]:
-        return f"{self.symbol}.o", "kernels.o", "weights.o"
-
-    @property
     def archive(self) -> str:
         return f"lib{self.symbol}.a"
 

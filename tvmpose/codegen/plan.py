@@ -12,6 +12,7 @@ from tvmpose.compact import Compact, compacted
 
 ALIGNMENT = 64  # what TVM's kernels assume of every data pointer
 _FOREVER = 1 << 30  # later than any call
+_SMALLEST_HALF = 1024  # elements: what is smaller, biases and tables of places, weighs nothing and decides much
 _SMALLEST_COMPACT = 64  # elements: below, expanding is not worth its entry
 
 
@@ -24,6 +25,8 @@ class Tensor:
     dtype: str
     storage: int | None  # index into Plan.storages, or None for weights and for the caller's pixels
     weight_offset: int | None = None
+    storage_offset: int = 0  # from the start of its storage
+    frame_offset: int | None = None  # on a GPU: in what comes in with a frame
 
     @property
     def bytes(self) -> int:
@@ -32,12 +35,16 @@ class Tensor:
 
 @dataclass
 class Storage:
-    """Bytes of the arena that are taken from the first call that writes them to the last that reads them."""
+    """Bytes of the arena that are taken from the first call that writes them to the last that reads them.
+
+    host: of a network on a GPU those that lie in the host's arena, the others being the device's.
+    """
 
     bytes: int
     first: int
     last: int
     offset: int = 0
+    host: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,11 +75,16 @@ class Plan:
     weights: bytearray = field(default_factory=bytearray)
     compact_weights: list[CompactWeights] = field(default_factory=list)
     arena_bytes: int = 0
+    host_bytes: int = 0  # of the host's arena, where the other is a device's
+    alignment: int = ALIGNMENT
+    half_weights: bool = False  # large ones of float32 as float16, and left so
 
-    def add_tensor(self, name: str, shape: tuple[int, ...], dtype: str, first: int, last: int) -> int:
+    def add_tensor(
+        self, name: str, shape: tuple[int, ...], dtype: str, first: int, last: int, host: bool = False
+    ) -> int:
         """A tensor with a storage of its own, live from call `first` to call `last`."""
         tensor = Tensor(name, shape, dtype, len(self.storages))
-        self.storages.append(Storage(tensor.bytes, first, last))
+        self.storages.append(Storage(tensor.bytes, first, last, host=host))
         self.tensors.append(tensor)
         return len(self.tensors) - 1
 
@@ -81,14 +93,16 @@ class Plan:
         for index, name in zip(indices, names, strict=True):
             self.tensors[index] = replace(self.tensors[index], name=name)
 
-    def add_permanent(self, name: str, shape: tuple[int, ...], dtype: str) -> int:
+    def add_permanent(self, name: str, shape: tuple[int, ...], dtype: str, host: bool = False) -> int:
         """A tensor that nothing else may overlap."""
-        return self.add_tensor(name, shape, dtype, -1, _FOREVER)
+        return self.add_tensor(name, shape, dtype, -1, _FOREVER, host)
 
     def add_weights(self, name: str, array: np.ndarray) -> int:
         """A constant, in less space where a smaller format holds every value of it exactly."""
+        if self.half_weights and array.dtype == np.float32 and array.size >= _SMALLEST_HALF:
+            array = _in_half(array)
         compact = compacted(array) if array.dtype == np.float32 and array.size >= _SMALLEST_COMPACT else None
-        self.weights.extend(bytes(-len(self.weights) % ALIGNMENT))
+        self.weights.extend(bytes(-len(self.weights) % self.alignment))
         offset = len(self.weights)
         if compact:
             form, stored = compact
@@ -106,9 +120,14 @@ class Plan:
         Greedy by size comes within a few percent of the lower bound on such nets (arXiv:2001.03288). guard_bytes keeps
         a band free before and after each storage, for builds that check that no kernel oversteps.
         """
+        self.arena_bytes = self._place([s for s in self.storages if not s.host], guard_bytes)
+        self.host_bytes = self._place([s for s in self.storages if s.host], guard_bytes)
+
+    def _place(self, storages: list[Storage], guard_bytes: int) -> int:
+        """Returns how many bytes they take together."""
         placed: list[Storage] = []
-        for storage in sorted(self.storages, key=lambda s: -s.bytes):
-            offset = _aligned(guard_bytes)
+        for storage in sorted(storages, key=lambda s: -s.bytes):
+            offset = self._aligned(guard_bytes)
             rivals = (
                 other  # a guard band must stay untouched for ever, so with bands nothing shares memory
                 for other in placed
@@ -117,20 +136,30 @@ class Plan:
             for other in sorted(rivals, key=lambda s: s.offset):
                 if offset + storage.bytes + guard_bytes <= other.offset:
                     break
-                offset = max(offset, _aligned(other.offset + other.bytes + guard_bytes))
+                offset = max(offset, self._aligned(other.offset + other.bytes + guard_bytes))
             storage.offset = offset
             placed.append(storage)
-        self.arena_bytes = _aligned(max((s.offset + s.bytes + guard_bytes for s in self.storages), default=0))
+        return self._aligned(max((s.offset + s.bytes + guard_bytes for s in storages), default=0))
+
+    def _aligned(self, size: int) -> int:
+        return -(-size // self.alignment) * self.alignment
 
 
-def plan_module(mod: IRModule) -> Plan:
+def _in_half(array: np.ndarray) -> np.ndarray:
+    """As it is where a number is out of the format's range."""
+    with np.errstate(over="ignore"):
+        half = array.astype("float16")
+    return half if np.isfinite(half).all() else array
+
+
+def plan_module(mod: IRModule, alignment: int = ALIGNMENT, half_weights: bool = False) -> Plan:
     """Read main's bindings, all call_tir and reshape, into a Plan whose storages are not placed yet."""
-    return _Planner(mod["main"]).plan
+    return _Planner(mod["main"], alignment, half_weights).plan
 
 
 class _Planner:
-    def __init__(self, main: relax.Function):
-        self.plan = Plan()
+    def __init__(self, main: relax.Function, alignment: int, half_weights: bool):
+        self.plan = Plan(alignment=alignment, half_weights=half_weights)
         self.indices: dict[relax.Var, list[int]] = {}  # a tuple has several tensors
         self.constants: dict[bytes, int] = {}
         bindings = [binding for block in main.body.blocks for binding in block.bindings]
@@ -195,7 +224,3 @@ def _is_call_tir(value: relax.Expr) -> bool:
 
 def _shape_and_dtype(ty: relax.TensorType) -> tuple[tuple[int, ...], str]:
     return tuple(int(n) for n in ty.shape), str(ty.dtype)
-
-
-def _aligned(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT

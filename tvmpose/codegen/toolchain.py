@@ -25,19 +25,19 @@ RUNTIME_SOURCES = Path(__file__).parent.parent / "runtime" / "csrc"
 _FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-fPIC", "-fvisibility=hidden", "-pthread")
 _LINK = ("-shared", "-pthread", "-Wl,-z,defs", "-Wl,-z,noexecstack", "-Wl,--gc-sections")
 
-_WEIGHTS_ASSEMBLY = """\
-    .section .rodata.{name}_weights, "a"
+_BYTES_ASSEMBLY = """\
+    .section .rodata.{name}_{part}, "a"
     .balign 64
-    .globl {name}_weights
-    .hidden {name}_weights
-{name}_weights:
-    .incbin "weights.bin"
+    .globl {name}_{part}
+    .hidden {name}_{part}
+{name}_{part}:
+    .incbin "{part}.bin"
     .section .note.GNU-stack, "", %progbits
 """
 # For Mach-O and WebAssembly, whose assemblers speak otherwise; #embed is zig's clang's, and C23.
-_WEIGHTS_C = """\
-__attribute__((visibility("hidden"), aligned(64))) const unsigned char {name}_weights[] = {{
-#embed "weights.bin" if_empty(0)
+_BYTES_C = """\
+__attribute__((visibility("hidden"), aligned(64))) const unsigned char {name}_{part}[] = {{
+#embed "{part}.bin" if_empty(0)
 }};
 """
 _BIONIC = "bionic"  # folder beside the sources, of Android's headers and stubs
@@ -82,7 +82,7 @@ def toolchain_for(target: Target) -> Toolchain:
     toolchain = Toolchain(target, (*zig, "cc", "-target", zig_target(target)), (*zig, "ar"))
     if target.libc == "bionic":
         refuse_without_ndk(target)
-        stubs = tuple(f"{_BIONIC}/{name}" for name in STUBS)
+        stubs = tuple(f"{_BIONIC}/{name}" for name in STUBS if target.gpu or name != "libdl.so")
         return replace(toolchain, compile_flags=("-isystem", _BIONIC), libraries=("-nostdlib", *stubs), bionic=True)
     if target.libc == "apple":  # zig has the headers, but takes them for macOS only
         headers = folder / "lib" / "libc" / "include" / "any-darwin-any"
@@ -125,15 +125,18 @@ def build_library(directory: Path, names: Names, toolchain: Toolchain, extra_fla
     Raises SetupError where a command fails, and where the target could not load what was linked.
     """
     target, name = toolchain.target, names.symbol
-    weights = "weights.s" if target.is_elf else "weights.c"
-    (directory / weights).write_text((_WEIGHTS_ASSEMBLY if target.is_elf else _WEIGHTS_C).format(name=name))
+    parts = [part for part in ("weights", "code") if (directory / f"{part}.bin").is_file()]
+    for part in parts:
+        text = (_BYTES_ASSEMBLY if target.is_elf else _BYTES_C).format(name=name, part=part)
+        (directory / f"{part}{_suffix(target)}").write_text(text)
     if toolchain.bionic:
         write_headers(directory / _BIONIC)
         for arguments in write_stubs(directory / _BIONIC):
             run_tool((*toolchain.cc, *arguments), directory / _BIONIC)
-    objects = names.objects
+    objects = _objects(directory, names)
     _compile(directory, f"{name}.c", toolchain, extra_flags)
-    run_tool((*toolchain.cc, "-c", weights, "-o", "weights.o"), directory)
+    for part in parts:
+        run_tool((*toolchain.cc, "-c", f"{part}{_suffix(target)}", "-o", f"{part}.o"), directory)
     run_tool((*toolchain.ar, "rcs", names.archive, *objects), directory)
     if target.linker == "none":
         return directory / names.archive
@@ -141,11 +144,23 @@ def build_library(directory: Path, names: Names, toolchain: Toolchain, extra_fla
         (directory / "entry.c").write_text(entry_source([names]))
         objects = (*objects, _compile(directory, "entry.c", toolchain, extra_flags))
     (directory / "exports.map").write_text(f"{{ global: {names.entry}; local: *; }};\n")
+    loader = ("-ldl",) if target.gpu and not toolchain.bionic else ()  # drivers are loaded when a handle opens
     link = (*_LINK, f"-Wl,-soname,{names.file}", "-Wl,--version-script=exports.map", *_pages(target), *extra_flags)
-    run_tool((*toolchain.cc, *link, "-s", *objects, *toolchain.libraries, "-o", names.file), directory)
+    run_tool((*toolchain.cc, *link, "-s", *objects, *toolchain.libraries, *loader, "-o", names.file), directory)
     if target.is_elf and not extra_flags:
         refuse_unfit(directory / names.file, names.bundle, target)
     return directory / names.file
+
+
+def _objects(directory: Path, names: Names) -> tuple[str, ...]:
+    """Those of a library: on a GPU its kernels are code.o, and kernels.o is there where the CPU has something to do."""
+    kernels = [part for part in ("kernels", "code") if (directory / part).with_suffix(".o").is_file()]
+    code = ["code"] if (directory / "code.bin").is_file() and "code" not in kernels else []
+    return f"{names.symbol}.o", *(f"{part}.o" for part in (*kernels, *code)), "weights.o"
+
+
+def _suffix(target: Target) -> str:
+    return ".s" if target.is_elf else ".c"
 
 
 def build_archive(directory: Path, levels: Mapping[str, Names], toolchain: Toolchain) -> Path:
@@ -156,7 +171,7 @@ def build_archive(directory: Path, levels: Mapping[str, Names], toolchain: Toolc
     names = list(levels.values())
     archive, entry = f"lib{names[0].bundle}.a", "entry.c"
     (directory / entry).write_text(entry_source(names))
-    objects = [f"{folder}/{name}" for folder, level in levels.items() for name in level.objects]
+    objects = [f"{folder}/{o}" for folder, level in levels.items() for o in _objects(directory / folder, level)]
     (directory / archive).unlink(missing_ok=True)  # q appends: members of two levels have the same name
     run_tool((*toolchain.ar, "qcs", archive, _compile(directory, entry, toolchain), *objects), directory)
     return directory / archive

@@ -39,9 +39,10 @@ class Machine:
 
 def board_of(target: Target) -> VirtualBoard | None:
     """The target's virtual board where it is up; none of a target of the user's own that bears a shipped one's name."""
-    if target.name not in list_targets() or load_target(target.name) != target:
+    name = target.name.removesuffix(":cpu")  # a board has no GPU
+    if target.gpu or name not in list_targets() or load_target(target.name) != target:
         return None
-    return board_that_is_up(target.name)
+    return board_that_is_up(name)
 
 
 def where_verified(target: Target, status: str) -> str:

@@ -27,7 +27,7 @@ _TEMPLATES = {
 def template_of(function: PrimFunc) -> str:
     """The name of what schedules a fused kernel: the template its main block is annotated with, or "generic"."""
     schedule = Schedule(function)
-    return next((name for _, name in _templates(schedule)), "generic")
+    return next((name for _, name in templates_in(schedule)), "generic")
 
 
 def schedule_kernel(function: PrimFunc, isa: VectorISA, choices: Choices | None = None) -> PrimFunc:
@@ -35,7 +35,7 @@ def schedule_kernel(function: PrimFunc, isa: VectorISA, choices: Choices | None 
     if is_written_out(function):
         return function
     schedule, choices = Schedule(function), choices or Choices()
-    for block, name in _templates(schedule):
+    for block, name in templates_in(schedule):
         _TEMPLATES[name](schedule, block, isa, choices)
         break
     else:
@@ -45,7 +45,7 @@ def schedule_kernel(function: PrimFunc, isa: VectorISA, choices: Choices | None 
     return mark_rolled(schedule.mod["main"])
 
 
-def _templates(schedule: Schedule) -> list[tuple[SBlockRV, str]]:
+def templates_in(schedule: Schedule) -> list[tuple[SBlockRV, str]]:
     """Blocks that are annotated with one."""
     blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
     found = ((block, schedule.get(block).annotations.get(TEMPLATE)) for block in blocks)

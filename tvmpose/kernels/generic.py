@@ -18,26 +18,26 @@ PARALLEL_WORK = 8192  # iterations below which waking the pool costs more than i
 
 
 def schedule_generic(schedule: Schedule, isa: VectorISA, choices: Choices) -> None:
-    for block in _blocks(schedule):
-        _try_inline(schedule, block)
-    for index, block in enumerate(_blocks(schedule)):
-        if _is_regular(schedule, block):
+    for block in blocks_of(schedule):
+        try_inline(schedule, block)
+    for index, block in enumerate(blocks_of(schedule)):
+        if is_regular(schedule, block):
             _schedule_block(schedule, block, isa, choices, f"_{index}" if index else "")
 
 
-def _blocks(schedule: Schedule) -> list[SBlockRV]:
+def blocks_of(schedule: Schedule) -> list[SBlockRV]:
     return schedule.get_child_blocks(schedule.get_sblock("root"))
 
 
-def _try_inline(schedule: Schedule, block: SBlockRV) -> None:
-    if schedule.get_consumers(block) and not _reduction_axes(schedule, block):
+def try_inline(schedule: Schedule, block: SBlockRV) -> None:
+    if schedule.get_consumers(block) and not reduction_axes(schedule, block):
         try:
             schedule.compute_inline(block)
         except ScheduleError:  # an opaque block or one whose result is also an output: it stays
             return
 
 
-def _is_regular(schedule: Schedule, block: SBlockRV) -> bool:
+def is_regular(schedule: Schedule, block: SBlockRV) -> bool:
     """Loops and block axes correspond one to one, as TE makes them; opaque blocks (sorting, top-k) do not."""
     return len(schedule.get_loops(block)) == len(schedule.get(block).iter_vars) > 0
 
@@ -45,8 +45,8 @@ def _is_regular(schedule: Schedule, block: SBlockRV) -> bool:
 def _schedule_block(schedule: Schedule, block: SBlockRV, isa: VectorISA, choices: Choices, suffix: str) -> None:
     """suffix: of its decisions' names."""
     loops = schedule.get_loops(block)
-    reduction = [loops[i] for i in _reduction_axes(schedule, block)]
-    spatial = [loop for i, loop in enumerate(loops) if i not in _reduction_axes(schedule, block)]
+    reduction = [loops[i] for i in reduction_axes(schedule, block)]
+    spatial = [loop for i, loop in enumerate(loops) if i not in reduction_axes(schedule, block)]
     if prod(extent(schedule, loop) for loop in loops) < PARALLEL_WORK or not spatial:
         return
     *outer, last = spatial
@@ -79,7 +79,7 @@ def _schedule_block(schedule: Schedule, block: SBlockRV, isa: VectorISA, choices
         schedule.decompose_reduction(block, reduction[0])
 
 
-def _reduction_axes(schedule: Schedule, block: SBlockRV) -> list[int]:
+def reduction_axes(schedule: Schedule, block: SBlockRV) -> list[int]:
     return [i for i, axis in enumerate(schedule.get(block).iter_vars) if axis.iter_type == IterVar.CommReduce]
 
 

@@ -174,7 +174,7 @@ def warp_kernel(
     Raises ModelError for an input that is not one picture of three channels of float32, int32 or uint8.
     """
     shape = tuple(input_shape)
-    height, width = _picture_size(shape, input_dtype, layout)
+    height, width = picture_size(shape, input_dtype, layout)
     averaged = downscale == "mean"
 
     def samples(scale_x, scale_y):
@@ -288,7 +288,7 @@ def warp_kernel(
     return packed if pixel_format == "packed" else nv12
 
 
-def _picture_size(shape: tuple[int, ...], dtype: str, layout: str) -> tuple[int, int]:
+def picture_size(shape: tuple[int, ...], dtype: str, layout: str) -> tuple[int, int]:
     channel_axis = 3 if layout == "NHWC" else 1
     if len(shape) != 4 or shape[0] != 1 or shape[channel_axis] != 3 or dtype not in ("float32", "int32", "uint8"):
         raise ModelError(f"network input {dtype}{list(shape)} is not one {layout} picture of float32, int32 or uint8")

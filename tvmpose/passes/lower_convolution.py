@@ -42,14 +42,16 @@ class LowerConvolution:
         self.isa, self.weights = isa, weights
 
     def transform_module(self, mod: IRModule, _: tvm.transform.PassContext) -> IRModule:
-        relax.analysis.post_order_visit(mod["main"], _refuse_unsupported)
-        lowering = _Lowering(mod, self.isa, self.weights)
+        relax.analysis.post_order_visit(mod["main"], refuse_unsupported)
+        lowering = Lowering(mod, self.isa, self.weights)
         lowering.builder_.update_func(mod.get_global_var("main"), lowering.visit_expr(mod["main"]))
         return lowering.builder_.get()
 
 
 @mutator
-class _Lowering(PyExprMutator):
+class Lowering(PyExprMutator):
+    """What is a convolution, and of which kind; how each kind is computed is a CPU's, or another subclass's."""
+
     def __init__(self, mod: IRModule, isa: VectorISA, weights: Compact | None):
         super().__init__(mod)
         self.isa, self.weights = isa, weights
@@ -65,18 +67,25 @@ class _Lowering(PyExprMutator):
         return lower(call) if lower else call
 
     def _conv2d(self, call: relax.Call) -> relax.Expr:
-        data, weight, attrs = call.args[0], self._weight(call), call.attrs
+        weight, attrs = self._weight(call), call.attrs
         top, left, bottom, right = (int(n) for n in attrs.padding)
         window = Window(_pair(attrs.strides), (top, left, bottom, right), _pair(attrs.dilation))
-        channels, batch = _channels(call), int(data.ty.shape[0])
+        channels = _channels(call)
         if attrs.kernel_layout == "HWOI":
             weight = weight.transpose(0, 1, 3, 2)  # -> HWIO
         if attrs.groups > 1 and weight.shape[2:] != (1, channels):
             return self._grouped(call, weight)
-        if attrs.groups > 1:
-            padding = -channels % self.isa.lanes_for(channels)
-            packed = np.pad(weight[:, :, 0], ((0, 0), (0, 0), (0, padding)))
-            return self._call("depthwise_conv2d", lambda x, w: depthwise_conv2d(x, w, window), data, packed)
+        return (self._depthwise if attrs.groups > 1 else self._plain)(call, weight, window)
+
+    def _depthwise(self, call: relax.Call, weight: np.ndarray, window: Window) -> relax.Expr:
+        channels = _channels(call)
+        padding = -channels % self.isa.lanes_for(channels)
+        packed = np.pad(weight[:, :, 0], ((0, 0), (0, 0), (0, padding)))
+        return self._call("depthwise_conv2d", lambda x, w: depthwise_conv2d(x, w, window), call.args[0], packed)
+
+    def _plain(self, call: relax.Call, weight: np.ndarray, window: Window) -> relax.Expr:
+        data, (top, left, _, _) = call.args[0], window.padding
+        batch = int(data.ty.shape[0])
         lanes = folded_lanes(weight.shape[2], weight.shape[3], self.isa)
         if lanes and batch == 1:
             folded = pack_folded_weights(weight, lanes)
@@ -123,8 +132,12 @@ class _Lowering(PyExprMutator):
         return relax.op.concat(results, 3) if len(results) > 1 else results[0]
 
     def _conv2d_transpose(self, call: relax.Call) -> relax.Expr:
-        data, weight, attrs = call.args[0], self._weight(call), call.attrs
-        strides, (top, left) = _pair(attrs.strides), _pair(attrs.padding[:2])
+        return self._transposed(call, self._weight(call), _pair(call.attrs.strides), _pair(call.attrs.padding[:2]))
+
+    def _transposed(
+        self, call: relax.Call, weight: np.ndarray, strides: tuple[int, int], padding: tuple[int, int]
+    ) -> relax.Expr:
+        data, (top, left) = call.args[0], padding
         size = (int(call.ty.shape[1]), int(call.ty.shape[2]))
         inputs, outputs, *kernel = weight.shape
         taps, lanes = (-(-kernel[0] // strides[0]), -(-kernel[1] // strides[1])), self.isa.lanes_for(outputs)
@@ -147,10 +160,14 @@ class _Lowering(PyExprMutator):
             return call
         rows, (inputs, outputs) = int(data.ty.shape[0]), weight.shape
         picture = self.builder_.emit(relax.op.reshape(data, (1, 1, rows, inputs)))
+        return relax.op.reshape(self.builder_.emit(self._rows(picture, weight)), (rows, outputs))
+
+    def _rows(self, data: relax.Expr, weight: np.ndarray) -> relax.Expr:
+        """A matrix as a picture of one row of pixels."""
+        rows, (inputs, outputs) = int(data.ty.shape[2]), weight.shape
         packed = pack_weights(weight[None, None], packed_lanes((1, rows), outputs, inputs, self.isa))
         window = Window((1, 1), (0, 0, 0, 0), (1, 1))
-        result = self._call("matmul", lambda x, w: conv2d(x, w, window, outputs), picture, packed)
-        return relax.op.reshape(self.builder_.emit(result), (rows, outputs))
+        return self._call("matmul", lambda x, w: conv2d(x, w, window, outputs), data, packed)
 
     def _call(self, name: str, compute: Callable[..., te.Tensor], data: relax.Expr, weights: np.ndarray) -> relax.Expr:
         stored = np.ascontiguousarray(self.weights.rounded(weights) if self.weights else weights)
@@ -167,7 +184,7 @@ class _Lowering(PyExprMutator):
         return value.value.numpy() if isinstance(value, tvm.ir.GenericConst) else None
 
 
-def _refuse_unsupported(expression: relax.Expr) -> None:
+def refuse_unsupported(expression: relax.Expr) -> None:
     """Before anything is rewritten: TVM complains on stderr about a rewriting that stops halfway."""
     name = getattr(expression.op, "name", "") if isinstance(expression, relax.Call) else ""
     if name not in ("relax.nn.conv2d", "relax.nn.conv2d_transpose"):

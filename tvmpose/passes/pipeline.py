@@ -18,9 +18,11 @@ from tvmpose.passes.fold_batch_norm import fold_batch_norm
 from tvmpose.passes.fold_padding import FoldPadding
 from tvmpose.passes.legalize import legalize
 from tvmpose.passes.lower_convolution import LowerConvolution
+from tvmpose.passes.lower_gpu import LowerConvolutionForGpu
 from tvmpose.passes.lower_integer import lower_integer
 from tvmpose.passes.schedule_kernels import ScheduleKernels, Tuned
 from tvmpose.passes.verify_integer import refusals_of, verify_integer
+from tvmpose.targets import Gpu
 
 Phase = tuple[str, list[tvm.ir.transform.Pass]]
 PHASES = ("layout", "integers", "graph", "lower", "fuse", "schedule")
@@ -32,10 +34,16 @@ def shared_phases() -> list[Phase]:
 
 
 def phases(
-    target: Target, rounding: Rounding = Rounding.XNNPACK, weights: Compact | None = None, tuned: Tuned | None = None
+    target: Target,
+    rounding: Rounding = Rounding.XNNPACK,
+    weights: Compact | None = None,
+    tuned: Tuned | None = None,
+    gpu: Gpu | None = None,
 ) -> list[Phase]:
-    """Those after the shared ones."""
+    """Those after the shared ones. gpu: what the kernels are for, in place of the target's CPU."""
     isa, T = vector_isa(target), relax.transform
+    lower = LowerConvolutionForGpu(gpu) if gpu else LowerConvolution(isa, weights)
+    schedule = ScheduleKernels(gpu or isa, tuned)
     return [
         (
             "integers",
@@ -53,10 +61,10 @@ def phases(
             ],
         ),
         # our kernels for what costs, TVM's definitions for the rest; nothing is scheduled yet
-        ("lower", [LowerConvolution(isa, weights), legalize(), T.FoldConstant(), T.DeadCodeElimination()]),
+        ("lower", [lower, legalize(gpu is not None), T.FoldConstant(), T.DeadCodeElimination()]),
         # bias, activation, residual into the kernel before them
         ("fuse", [AnnotateFusion(), T.FuseOps(), T.FuseTIR(), T.RewriteDataflowReshape(), T.DeadCodeElimination()]),
-        ("schedule", [ScheduleKernels(isa, tuned)]),
+        ("schedule", [schedule]),
     ]
 
 
@@ -96,10 +104,11 @@ def finish_pipeline(
     rounding: Rounding = Rounding.XNNPACK,
     weights: Compact | None = None,
     tuned: Tuned | None = None,
+    gpu: Gpu | None = None,
 ) -> IRModule:
     """The rest of it, for what begin_pipeline returned. tuned: decisions of kernels other than by default."""
     with target, tvm.transform.PassContext(opt_level=3):
-        after = dict(_after_each(phases(target, rounding, weights, tuned), mod, on_phase))
+        after = dict(_after_each(phases(target, rounding, weights, tuned, gpu), mod, on_phase))
     if refusals_of(after["integers"]) is not None:
         verify_integer(after["integers"], after["schedule"])
     return after["schedule"]

@@ -8,6 +8,10 @@ typedef struct {
 } bound_call;
 
 struct tvmpose_handle {
+#ifdef TVMPOSE_GPU
+  device *device;
+  bool pixels_are_there; /* this frame's, on the device */
+#endif
   atomic_bool busy;
   atomic_int num_threads;
   pool *pool;
@@ -28,8 +32,12 @@ enum { DEVICE_CPU = 1, TYPE_DLTENSOR = 7 };
 static void bind_tensors(tvmpose_handle *h, const tvmpose_model *model) {
   for (int32_t i = 0; i < model->num_tensors; ++i) {
     const tvmpose_tensor *tensor = &model->tensors[i];
-    const uint8_t *places[] = {
-        [TVMPOSE_IN_ARENA] = h->arena + tensor->offset, [TVMPOSE_IN_WEIGHTS] = model->weights + tensor->offset, NULL};
+    const uint8_t *places[] = {[TVMPOSE_IN_ARENA] = h->arena + tensor->offset,
+                               [TVMPOSE_IN_WEIGHTS] = model->weights + tensor->offset,
+#ifdef TVMPOSE_GPU
+                               [TVMPOSE_IN_FRAME] = NULL, /* the device's, as all but the first two */
+#endif
+                               NULL};
     h->tensors[i] = (DLTensor){
         .data = (void *)(uintptr_t)places[tensor->where],
         .device = {DEVICE_CPU, 0},
@@ -83,7 +91,9 @@ static tvmpose_handle *allocate_handle(const tvmpose_model *model, int32_t max_p
   h->keypoints = (tvmpose_keypoint *)(block + keypoints);
   h->arena = block + arena;
   h->max_people = max_people;
+#ifndef TVMPOSE_GPU
   expand_weights(h->arena, model);
+#endif
   bind_tensors(h, model);
   bind_calls(h, model, (TVMFFIAny *)(block + args));
   return h;
@@ -94,6 +104,9 @@ static int use_threads(tvmpose_handle *h, int32_t threads, char *error) {
   if (threads < 0 || threads > MAX_THREADS)
     return fail(error, TVMPOSE_INVALID_ARGUMENT, "%d threads: must be 0 to %d", threads, MAX_THREADS);
   if (threads == 0) threads = default_threads();
+#ifdef TVMPOSE_GPU
+  threads = 1; /* there is nothing for others to do */
+#endif
   if (h->pool && h->pool->num_workers == threads) return TVMPOSE_OK;
   pool *fresh = open_pool(threads, the_model()->workspace_bytes);
   if (!fresh) return fail(error, TVMPOSE_OUT_OF_MEMORY, "no memory, or no more threads, for %d threads", threads);

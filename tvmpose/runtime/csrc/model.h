@@ -12,6 +12,9 @@
 #endif
 
 #include "tvmpose.h"
+#ifdef TVMPOSE_GPU
+#include "gpu.h"
+#endif
 
 /* TVMPOSE_NAME, the bundle's name as a C identifier, prefixes what the library and its kernels share. */
 #define TVMPOSE_JOIN(name, symbol) name##_##symbol
@@ -104,6 +107,9 @@ typedef struct {
   /* Test builds: bytes before and after every arena tensor, filled at open and checked after every call. The plan then
    * leaves that much room around each tensor and reuses no memory: a band must be nobody's. */
   uint32_t guard_bytes;
+#ifdef TVMPOSE_GPU /* the network runs there: its calls have names, and no function */
+  const tvmpose_gpu *gpu;
+#endif
 } tvmpose_model;
 
 #endif

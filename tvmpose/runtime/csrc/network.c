@@ -20,11 +20,13 @@ static int invoke(tvmpose_handle *h, const bound_call *bound, int32_t step) {
   return the_model()->guard_bytes ? check_guards(h, call) : TVMPOSE_OK;
 }
 
+#ifndef TVMPOSE_GPU
 static int run_network(tvmpose_handle *h) {
   int status = TVMPOSE_OK;
   for (int32_t i = 0; i < the_model()->num_calls && !status; ++i) status = invoke(h, &h->network[i], i + 1);
   return status;
 }
+#endif
 
 static int check_tensors(const char *what, const void *const *tensors, int32_t count, char *error) {
   if (!tensors) return fail(error, TVMPOSE_INVALID_ARGUMENT, "%s is NULL", what);
@@ -38,10 +40,14 @@ static int tensors_to_tensors(tvmpose_handle *h, const void *const *inputs, void
   int status = check_tensors("inputs", inputs, model->info.num_inputs, h->error);
   if (!status) status = check_tensors("outputs", (const void *const *)outputs, model->info.num_outputs, h->error);
   if (status) return status;
+#ifdef TVMPOSE_GPU
+  return device_tensors(h->device, inputs, outputs, h->profile, h->error);
+#else
   for (int32_t i = 0; i < model->info.num_inputs; ++i)
     memcpy(h->tensors[model->inputs[i]].data, inputs[i], (size_t)model->info.inputs[i].bytes);
   status = run_network(h);
   for (int32_t i = 0; i < model->info.num_outputs && !status; ++i)
     memcpy(outputs[i], h->tensors[model->outputs[i]].data, (size_t)model->info.outputs[i].bytes);
   return status;
+#endif
 }

@@ -1,5 +1,16 @@
 /* pose.c - one frame, from pixels to people: warp, network and decode for each box. */
 
+#ifdef TVMPOSE_GPU
+static void bind_image(tvmpose_handle *h, const image_view *view) {
+  (void)view;
+  h->pixels_are_there = false; /* they go with the first box */
+}
+
+static bool takes_image(const tvmpose_model *model, const image_view *view) {
+  const int32_t *begins = &model->gpu->begins[view->nv12 ? TVMPOSE_WARP_NV12 : TVMPOSE_WARP_PACKED];
+  return begins[0] < begins[1];
+}
+#else
 static void bind_plane(tvmpose_handle *h, uint16_t tensor, const image_view *view, int plane) {
   h->plane_bytes[plane] = view->plane_bytes[plane];
   h->tensors[tensor].data = (void *)(uintptr_t)view->planes[plane];
@@ -12,6 +23,11 @@ static void bind_image(tvmpose_handle *h, const image_view *view) {
   if (view->nv12) bind_plane(h, model->chroma, view, 1);
   memcpy(h->tensors[model->geometry].data, view->geometry, sizeof view->geometry);
 }
+
+static bool takes_image(const tvmpose_model *model, const image_view *view) {
+  return (view->nv12 ? model->warp_nv12 : model->warp_packed).function;
+}
+#endif
 
 /* Copies what decode found, of a box or of the people in it, behind the `first` people that were found before; returns
  * how many there are then. */
@@ -37,9 +53,15 @@ static int find_people(tvmpose_handle *h, const image_view *view, const tvmpose_
   double *matrix = h->tensors[model->matrix].data;
   crop_matrix(box, padding, width, height, model->half_pixel_centers, matrix);
   if (angle != 0) turn_matrix(angle, width, height, model->half_pixel_centers, matrix);
+#ifdef TVMPOSE_GPU /* where it has a decode, that is among its launches */
+  int status = device_frame(h->device, view, matrix, !h->pixels_are_there, h->tensors, h->profile, h->error);
+  h->pixels_are_there = !status;
+  if (!status && model->decode.function) status = invoke(h, &h->decode, model->num_calls + 1);
+#else
   int status = invoke(h, view->nv12 ? &h->warp_nv12 : &h->warp_packed, 0);
   if (!status) status = run_network(h);
   if (!status) status = invoke(h, &h->decode, model->num_calls + 1);
+#endif
   if (!status) *found = keep_people(h, *found, box);
   return status;
 }
@@ -69,7 +91,7 @@ static int image_to_people(tvmpose_handle *h, const tvmpose_image *image, const 
   int status = view_image(image, &view, h->error);
   if (!status) status = check_boxes(h, &view, boxes, angles, num_boxes, h->error);
   if (status) return status;
-  if (!(view.nv12 ? model->warp_nv12 : model->warp_packed).function)
+  if (!takes_image(model, &view))
     return fail(h->error, TVMPOSE_UNSUPPORTED, "%s was compiled without this pixel format", model->info.name);
 
   const tvmpose_box whole = {0, 0, (float)view.width, (float)view.height};

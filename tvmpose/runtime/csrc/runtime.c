@@ -22,6 +22,9 @@
 #include "image.c"
 #include "crop.c"
 #include "weights.c"
+#ifdef TVMPOSE_GPU
+#include "gpu.c"
+#endif
 #include "handle.c"
 #include "guard.c"
 #include "network.c"
@@ -75,24 +78,36 @@ static int read_options(const tvmpose_options *given, tvmpose_options *options) 
 static void api_close(tvmpose_handle *h) {
   if (!h) return;
   if (refused_by == h) refused_by = NULL; /* the next handle may get the same address */
+#ifdef TVMPOSE_GPU
+  close_device(h->device);
+#endif
   close_pool(h->pool);
   free_block(h);
 }
 
-static int api_check_cpu(void) { return check_cpu(the_model()->cpu_features, open_error); }
+static int api_check_cpu(void) {
+  int status = check_cpu(the_model()->cpu_features, open_error);
+#ifdef TVMPOSE_GPU
+  if (!status) status = check_device(the_model()->gpu, open_error);
+#endif
+  return status;
+}
 
 static int api_open(const tvmpose_options *given, tvmpose_handle **handle) {
   const tvmpose_model *model = the_model();
   tvmpose_options options;
   if (!handle) return fail(open_error, TVMPOSE_INVALID_ARGUMENT, "handle is NULL");
   int status = read_options(given, &options);
-  if (!status) status = api_check_cpu();
+  if (!status) status = check_cpu(model->cpu_features, open_error);
   if (status) return status;
   tvmpose_handle *h = allocate_handle(model, options.max_people);
   if (!h)
     return fail(open_error, TVMPOSE_OUT_OF_MEMORY, "no memory for an arena of %llu bytes",
                 (unsigned long long)model->arena_bytes);
   status = use_threads(h, options.threads, open_error);
+#ifdef TVMPOSE_GPU
+  if (!status) status = open_gpu(model, &h->device, open_error);
+#endif
   if (status) {
     api_close(h);
     return status;

@@ -26,13 +26,18 @@ static void expand_bytes(const int8_t *bytes, float *out, uint64_t count) {
   for (uint64_t i = 0; i < count; ++i) out[i] = bytes[i];
 }
 
+static void expand_tensor(const tvmpose_compact_weights *w, const uint8_t *weights, float *out) {
+  const void *stored = weights + w->weights_offset;
+  if (w->format == TVMPOSE_AS_INT8) expand_bytes(stored, out, w->count);
+  else if (w->format == TVMPOSE_AS_FLOAT16) expand_half(stored, out, w->count);
+  else expand_brain(stored, out, w->count);
+}
+
+#ifndef TVMPOSE_GPU
 static void expand_weights(uint8_t *arena, const tvmpose_model *model) {
   for (int32_t i = 0; i < model->num_compact_weights; ++i) {
     const tvmpose_compact_weights *w = &model->compact_weights[i];
-    const void *stored = model->weights + w->weights_offset;
-    float *out = (float *)(void *)(arena + w->arena_offset);
-    if (w->format == TVMPOSE_AS_INT8) expand_bytes(stored, out, w->count);
-    else if (w->format == TVMPOSE_AS_FLOAT16) expand_half(stored, out, w->count);
-    else expand_brain(stored, out, w->count);
+    expand_tensor(w, model->weights, (float *)(void *)(arena + w->arena_offset));
   }
 }
+#endif

@@ -1,0 +1,132 @@
+"""One model, one target with a GPU, one library: as library.py, with device code in place of the network's objects."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tvmpose import __version__
+from tvmpose.codegen.c_source import LibraryFacts, library_source
+from tvmpose.codegen.cuda import cuda_images
+from tvmpose.codegen.device_code import DeviceCode, Launch, Scratch, compile_device
+from tvmpose.codegen.gpu_pixels import GpuPixels, add_gpu_pixel_steps
+from tvmpose.codegen.gpu_source import GpuTables, Image, PlannedLaunch
+from tvmpose.codegen.half_storage import halve_activations, with_half_arguments
+from tvmpose.codegen.kernel_object import compile_kernels
+from tvmpose.codegen.library import Library, Work, steps_of, tool_versions
+from tvmpose.codegen.names import Names
+from tvmpose.codegen.plan import Call, Plan, plan_module
+from tvmpose.codegen.toolchain import build_library, toolchain_for
+from tvmpose.compact import Compact
+from tvmpose.errors import InputError, ModelError
+from tvmpose.passes.pipeline import finish_pipeline
+from tvmpose.qdq import is_quantized
+from tvmpose.targets import Gpu, Target, checked_features, needed_features
+
+if TYPE_CHECKING:
+    from tvm.ir import IRModule
+
+
+def finish_gpu_library(module: "IRModule", target: Target, names: Names, directory: Path, work: Work) -> Library:
+    """DIRECTORY/libNAME.so for what begin_pipeline returned. Raises ModelError for what has no kernels on GPUs."""
+    from tvm.tirx import PrimFunc
+
+    gpu, toolchain, progress = target.gpu, toolchain_for(target), work.progress
+    assert gpu is not None
+    if is_quantized(module["main"]):
+        raise ModelError(f"{target.name}: quantized models have no kernels for GPUs yet; compile for its CPU")
+    if work.guard_bytes:
+        raise InputError(f"--guard-bytes: {target.name} computes on a GPU, whose memory is not watched")
+    module = finish_pipeline(module, target.llvm(), work.after_phase, gpu=gpu)
+    half = work.weights is Compact.FLOAT16
+    if half and gpu.api != "opencl":
+        raise InputError(f"--precision float16: {target.name} has no half storage yet")
+    plan = plan_module(module, gpu.alignment, half)
+    plan.rename(plan.inputs, [tensor.name for tensor in work.spec.inputs])
+    plan.rename(plan.outputs, [tensor.name for tensor in work.spec.outputs])
+    functions = {var.name_hint: f for var, f in module.functions_items() if isinstance(f, PrimFunc)}
+    pixels = add_gpu_pixel_steps(plan, work.spec, work.card) if work.card else None
+    device = compile_device({**functions, **(pixels.kernels if pixels else {})}, names.symbol, gpu, target.llvm())
+    calls: dict[int | str, Call] = dict(enumerate(plan.calls))
+    calls.update(pixels.calls if pixels else {})
+    by_call = {key: device.launches[call.kernel] for key, call in calls.items()}
+    if half:
+        halve_activations(plan)
+        changed = with_half_arguments(device, plan, calls)
+        device, by_call = changed.code, dict(changed.launches)
+    launches = _launches(plan, by_call, pixels)
+    plan.place()
+    progress(
+        "plan",
+        f"{len(plan.calls)} calls, {sum(map(len, launches.values()))} launches, arena {plan.arena_bytes / 1e6:.2f} MB, "
+        f"weights {len(plan.weights) / 1e6:.2f} MB",
+    )
+    tables = GpuTables(
+        gpu.api.upper(),
+        device_images(device, gpu),
+        dict(device.kernels),
+        launches,
+        tuple(pixels.downloads) if pixels else (),
+        False,
+        gpu.any_device,
+    )
+    progress(
+        "kernels", f"{len(device.kernels)} kernels, {sum(len(image.code) for image in tables.images) / 1e3:.0f} kB"
+    )
+    host = pixels.host_kernels if pixels else {}
+    workspace = compile_kernels(host, names.symbol, target.llvm(), directory / "kernels.o") if host else 0
+    features = needed_features(target) if host else frozenset()
+    mask = sum(1 << checked_features()[feature] for feature in features)
+    facts = LibraryFacts(names, __version__, target.name, mask, workspace)
+    (directory / "weights.bin").write_bytes(plan.weights)
+    (directory / "code.bin").write_bytes(tables.code)
+    source = library_source(plan, facts, pixels.steps if pixels else None, tables)
+    (directory / f"{names.symbol}.c").write_text(source)
+    path = build_library(directory, names, toolchain)
+    progress("link", f"{path.name}, {path.stat().st_size / 1e6:.2f} MB")
+    return Library(
+        target,
+        path,
+        directory / names.archive,
+        plan.arena_bytes,
+        len(plan.weights),
+        workspace,
+        len(device.kernels),
+        len(plan.calls),
+        tuple(sorted(features)),
+        tool_versions(toolchain.version()),
+        steps_of(plan, functions),
+    )
+
+
+def device_images(device: DeviceCode, gpu: Gpu) -> tuple[Image, ...]:
+    """The device code as it lies in a library."""
+    if gpu.api == "opencl":
+        return (Image("SOURCE", device.source.encode()),)
+    assert gpu.arch is not None and gpu.driver is not None
+    return cuda_images(device.source, (gpu.arch, *gpu.also), gpu.driver)
+
+
+def _launches(
+    plan: Plan, launches: Mapping[int | str, tuple[Launch, ...]], pixels: GpuPixels | None
+) -> dict[str, tuple[PlannedLaunch, ...]]:
+    """By part of a frame; scratch between the kernels of a call gets tensors of its own in the plan."""
+    network = [_of(plan, launches[index], call, index + 1) for index, call in enumerate(plan.calls)]
+    parts = {"network": tuple(launch for call in network for launch in call)}
+    for part, call in (pixels.calls if pixels else {}).items():
+        parts[part] = tuple(_of(plan, launches[part], call, len(plan.calls) + 1 if part == "decode" else 0))
+    return parts
+
+
+def _of(plan: Plan, launches: tuple[Launch, ...], call: Call, step: int) -> list[PlannedLaunch]:
+    scratch: dict[int, int] = {}
+
+    def tensor(arg: int | Scratch) -> int:
+        if isinstance(arg, int):
+            return call.args[arg]
+        if id(arg) not in scratch:
+            name = f"{call.kernel}_scratch"
+            position = step - 1 if step <= len(plan.calls) else len(plan.calls)
+            scratch[id(arg)] = plan.add_tensor(name, arg.shape, arg.dtype, position, position)
+        return scratch[id(arg)]
+
+    return [PlannedLaunch(launch.kernel, launch.grid, tuple(map(tensor, launch.args)), step) for launch in launches]
