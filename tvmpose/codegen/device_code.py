@@ -151,7 +151,7 @@ def _extents(launch: Mapping[str, int], axis: str) -> tuple[int, int, int]:
 _DECLARATIONS = re.compile(r'^(?:__kernel|extern "C" __global__) [^\n]*;\n', re.MULTILINE)
 _DEFINITION = re.compile(r'^(?:__kernel|extern "C" __global__) [^\n]*?(\w+)\([^()\n]*\) \{$', re.MULTILINE)
 # Static arrays that the threads of a block share, as TVM's code generators write them.
-_SHARED = re.compile(r"(?:__local|__shared__)\s+(?:__align__\(\d+\)\s+)?(\w+)\s+\w+\[(\d+)\]")
+_SHARED = re.compile(r"(?:__local|__shared__)\s+(?:alignas\(\d+\)\s+)?(\w+)\s+\w+\[(\d+)\]")
 _BYTES = {"char": 1, "uchar": 1, "half": 2, "short": 2, "ushort": 2, "int": 4, "uint": 4, "float": 4, "double": 8}
 
 
