@@ -49,10 +49,9 @@ def test_targets_show__phone__pages_and_what_replaces_the_ndk(
 
 
 def test_targets_show__gpu__what_a_block_of_threads_has(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["targets", "show", "rk3588-mali"]) == 0
-    text = capsys.readouterr().out
-    assert "gpu  opencl: 256 threads a block, 16 at once, 32 KiB shared, as slow as any" in text
-    assert "vectors" not in text
+    facts = shown(capsys, "rk3588-mali")
+    assert facts["gpu"] == "opencl: 256 threads a block, 16 at once, 32 KiB shared, as slow as any"
+    assert "vectors" not in facts
 
 
 def test_targets_show__misspelt__exit_3_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
