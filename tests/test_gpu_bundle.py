@@ -13,12 +13,13 @@ import onnxruntime
 import pytest
 
 from tests.opencl import require_opencl
-from tests.tiny import Tiny, write_tiny
+from tests.tiny import Tiny, write_tiny, write_tiny_quantized
 from tvmpose.cards import Card, load_card
 from tvmpose.codegen import half_storage
+from tvmpose.codegen.bundle import refuse_other_files
 from tvmpose.compact import Compact
 from tvmpose.compile import Report, compile_model, resolve
-from tvmpose.errors import InputError
+from tvmpose.errors import InputError, ModelError
 from tvmpose.pose import reference
 from tvmpose.runtime.pose import load
 from tvmpose.targets import Target, load_target
@@ -138,6 +139,20 @@ def test_compile__float16__stored_in_half_and_keypoints_within_half_a_pixel(
     assert report.findings is not None and report.findings.max_px < 0.5
     source = (folder / "build" / "code.bin").read_text()
     assert "vload_half" in source and "vstore_half" in source
+
+
+def test_compile__over_a_bundle_with_a_kept_program__replaces_it(bundle: tuple[Path, Report]):
+    load(bundle[0]).close()
+    assert list(bundle[0].glob("libtiny-gpu.so.*.clbin"))
+    refuse_other_files(bundle[0])  # does not raise
+    (bundle[0] / "libtiny-gpu.so.notes").touch()
+    with pytest.raises(InputError, match="notes"):
+        refuse_other_files(bundle[0])
+
+
+def test_compile__quantized__refused_in_one_line(tmp_path: Path):
+    with pytest.raises(ModelError, match="quantized models have no kernels for GPUs yet"):
+        compile_for(load_target("host-opencl"), write_tiny_quantized(tmp_path), tmp_path / "q", verify=False)
 
 
 def test_compile__guard_bytes_or_no_gpu__refused(tiny_mean: Tiny, tmp_path: Path):

@@ -48,6 +48,12 @@ def test_targets_show__phone__pages_and_what_replaces_the_ndk(
     assert shown(capsys, "pixel-8")["compiler"].startswith("missing: ANDROID_NDK_HOME=/nowhere: no ")
 
 
+def test_targets_show__gpu__what_a_block_of_threads_has(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = shown(capsys, "rk3588-mali")
+    assert facts["gpu"] == "opencl: 256 threads a block, 16 at once, 32 KiB shared, as slow as any"
+    assert "vectors" not in facts
+
+
 def test_targets_show__misspelt__exit_3_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["targets", "show", "rk3398"]) == 3
     out, err = capsys.readouterr()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tvmpose.targets import Target
+    from tvmpose.targets import Gpu, Target
 
 _HEADER = ("name", "device", "cpu", "system")
 
@@ -57,6 +57,9 @@ def _facts(target: "Target") -> Iterator[tuple[str, str]]:
         yield "cores", ", ".join([f"{cores.count} x {cores.name}", *sizes])
     if target.levels:
         yield from _levels(target)
+    elif target.gpu:
+        yield "gpu", _gpu(target.gpu)
+        yield "checked", "the device's limits, when a bundle is opened"
     else:
         yield "vectors", _vectors(target)
         yield "checked", f"{', '.join(_needs(target)) or 'nothing'} when a bundle is opened"
@@ -83,6 +86,12 @@ def _levels(target: "Target") -> Iterator[tuple[str, str]]:
         common = common or frozenset(own)
         yield "", f"{_cpu(variant)}; {_vectors(variant)}"
         yield "", f"checked: {', '.join(own)}" + ("; for quantized models alone" if level.integers_only else "")
+
+
+def _gpu(gpu: "Gpu") -> str:
+    shared = f"{gpu.shared_bytes // 1024} KiB {'shared' if gpu.shared_is_fast else 'shared, as slow as any'}"
+    arch = f" {gpu.arch}" if gpu.arch else ""
+    return f"{gpu.api}{arch}: {gpu.max_threads} threads a block, {gpu.warp} at once, {shared}"
 
 
 def _cpu(target: "Target") -> str:

@@ -5,8 +5,9 @@ calls off the host function: it is a straight line, and our own table in C (gpu.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 
 import tvm
 from tvm import tirx
@@ -72,7 +73,17 @@ def compile_device(functions: Mapping[str, PrimFunc], name: str, gpu: Gpu, host:
         calls = _HostFunction(hosts[key]).calls
         kernels |= {call.entry: _kernel(call, bodies[call.entry]) for call in calls}
         launches[key] = tuple(Launch(call.entry, call.grid, call.args) for call in calls)
+    _refuse_too_large(kernels.values(), gpu)
     return DeviceCode(source, kernels, launches)
+
+
+def _refuse_too_large(kernels: Iterable[Kernel], gpu: Gpu) -> None:
+    """Templates keep to the GPU's limits by what they estimate; this is what came of it."""
+    for kernel in kernels:
+        threads, shared = prod(kernel.block), kernel.shared_bytes + kernel.dynamic_shared_bytes
+        if threads > gpu.max_threads or shared > gpu.shared_bytes:
+            has = f"{gpu.max_threads} threads and {gpu.shared_bytes} bytes of shared memory"
+            raise ModelError(f"{kernel.entry} wants {threads} threads and {shared} bytes, a block of the GPU has {has}")
 
 
 @tvm.ir.instrument.pass_instrument

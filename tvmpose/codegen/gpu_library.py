@@ -33,7 +33,7 @@ def finish_gpu_library(module: "IRModule", target: Target, names: Names, directo
     gpu, toolchain, progress = target.gpu, toolchain_for(target), work.progress
     assert gpu is not None
     if is_quantized(module["main"]):
-        raise ModelError(f"{target.name}: quantized models have no kernels for GPUs yet; compile for its CPU")
+        raise ModelError(f"{target.name}: quantized models have no kernels for GPUs yet: choose a target without one")
     if work.guard_bytes:
         raise InputError(f"--guard-bytes: {target.name} computes on a GPU, whose memory is not watched")
     module = finish_pipeline(module, target.llvm(), work.after_phase, gpu=gpu)

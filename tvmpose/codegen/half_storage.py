@@ -2,7 +2,8 @@
 
 In OpenCL conversion happens in the load and in the store, vload_half and vstore_half, which every device has, whether
 it computes in half or not. TVM writes half loads for devices that have the extension for arithmetic; so the text of its
-kernels is changed: what a pointer that holds halves is loaded or stored by.
+kernels is changed: what a pointer that holds halves is loaded or stored by. Rounding to the nearest is asked for:
+left to the device it may be towards zero, by which each layer shrinks a little.
 """
 
 import re
@@ -86,9 +87,9 @@ def _line(line: str, pointer: str) -> str:
     if stripped.startswith(f"{pointer}["):
         end = _closing(stripped, len(pointer))
         index, value = stripped[len(pointer) + 1 : end], stripped[end + 1 :].removeprefix(" = ").removesuffix(";")
-        return f"{indent}vstore_half({_line(value, pointer)}, {index}, {pointer});"
+        return f"{indent}vstore_half_rte({_line(value, pointer)}, {index}, {pointer});"
     if (match := re.match(r"vstore(\d+)\(", stripped)) and re.search(rf", \w+, {pointer} \+ ", stripped):
-        line = f"{indent}vstore_half{match[1]}({stripped[match.end() :]}"
+        line = f"{indent}vstore_half{match[1]}_rte({stripped[match.end() :]}"
     while found := place.search(line):
         end = _closing(line, found.end() - 1)
         line = f"{line[: found.start()]}vload_half({line[found.end() : end]}, {pointer}){line[end + 1 :]}"

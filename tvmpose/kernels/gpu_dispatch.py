@@ -21,7 +21,7 @@ def schedule_gpu_kernel(function: PrimFunc, gpu: Gpu, choices: Choices | None = 
     """Schedule a fused kernel. Raises ModelError for one whose loops are written out for a CPU."""
     if is_written_out(function):
         name = function.attrs.get("global_symbol", "a kernel")
-        raise ModelError(f"{name} has no kernel for GPUs; compile for the target's CPU: --target with its CPU's name")
+        raise ModelError(f"{name} has no kernel for GPUs: choose a target without one (tvmpose targets)")
     schedule, choices = Schedule(function), choices or Choices()
     for block, name in templates_in(schedule):
         _TEMPLATES[name](schedule, block, gpu, choices)
