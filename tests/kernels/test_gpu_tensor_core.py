@@ -1,7 +1,13 @@
-"""Convolutions for tensor cores: what they compute, by NumPy; that they are HMMA instructions, by the cubin.
+"""Convolutions for tensor cores: that they are HMMA instructions, by the cubin; what they compute, by NumPy.
 
-The schedule itself cannot run without an NVIDIA GPU.
+The very source for the GPU runs here, a thread of the CPU for each of its threads (cuda_on_host.h).
 """
+
+import ctypes
+import re
+import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +16,7 @@ from tvm import te
 
 from tvmpose.codegen.cubin import kernel_resources
 from tvmpose.codegen.cuda import nvrtc_for
+from tvmpose.codegen.device_code import DeviceCode as Device
 from tvmpose.codegen.device_code import compile_device
 from tvmpose.kernels.cost import kernel_cost
 from tvmpose.kernels.gpu_dispatch import schedule_gpu_kernel
@@ -30,32 +37,65 @@ def network() -> tvm.tirx.PrimFunc:
     return te.create_prim_func([data, weight, bias, clipped]).with_attr("global_symbol", "main")
 
 
-def test_tensor_core_conv2d__compute__products_of_halves_summed_in_float():
+def operands() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     generator = np.random.default_rng(1)
     data = generator.normal(size=(1, HEIGHT, WIDTH, INPUTS)).astype(np.float32)
     weight = generator.normal(size=(INPUTS, OUTPUTS)).astype(np.float16)
-    bias = generator.normal(size=OUTPUTS).astype(np.float32)
+    return data, weight, generator.normal(size=OUTPUTS).astype(np.float32)
+
+
+def expected(data: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """In float64, of inputs rounded to halves."""
+    return np.clip(data.astype(np.float16).astype(np.float64) @ weight.astype(np.float64) + bias, 0, 6)
+
+
+def test_tensor_core_conv2d__compute__products_of_halves_summed_in_float():
+    tensors = operands()
     found = tvm.runtime.tensor(np.empty((1, HEIGHT, WIDTH, OUTPUTS), np.float32))
-    tvm.compile(network(), "llvm")(*map(tvm.runtime.tensor, (data, weight, bias)), found)
-    halves = data.astype(np.float16).astype(np.float64)
-    expected = np.clip(halves @ weight.astype(np.float64) + bias, 0, 6)
-    np.testing.assert_allclose(found.numpy(), expected, atol=1e-4)
+    tvm.compile(network(), "llvm")(*map(tvm.runtime.tensor, tensors), found)
+    np.testing.assert_allclose(found.numpy(), expected(*tensors), atol=1e-4)
 
 
-@pytest.mark.slow  # TVM's intrinsics take half a minute to come
-def test_schedule_gpu_tensor_core__xavier_to_thor__hmma_without_spills():
-    for name in ("jetson-xavier", "jetson-orin", "jetson-thor"):
-        target = load_target(name)
-        assert target.gpu is not None and target.gpu.arch is not None
-        scheduled = schedule_gpu_kernel(network(), target.gpu)
-        device = compile_device({"main": scheduled}, "net", target.gpu, target.llvm())
-        cubin = nvrtc_for(str(target.gpu.driver)).compile(device.source, target.gpu.arch)
-        (kernel,) = kernel_resources(cubin)
-        assert kernel.tensor_core.get("HMMA", 0) > 0
-        assert kernel.local_bytes == 0
-        (launch,) = device.launches["main"]
-        assert device.kernels[launch.kernel].block == (32, 4, 1)
-        assert launch.grid == (HEIGHT * WIDTH // 64, OUTPUTS // 64, 1)
+@pytest.fixture(scope="module")
+def xavier() -> Device:
+    """The kernel for Xavier, and its source."""
+    target = load_target("jetson-xavier")
+    assert target.gpu is not None
+    return compile_device({"main": schedule_gpu_kernel(network(), target.gpu)}, "net", target.gpu, target.llvm())
+
+
+@pytest.mark.parametrize("name", ["jetson-xavier", "jetson-orin", "jetson-thor"])
+def test_schedule_gpu_tensor_core__from_xavier_on__hmma_without_spills(xavier: Device, name: str):
+    gpu = load_target(name).gpu
+    assert gpu is not None and gpu.arch is not None
+    (kernel,) = kernel_resources(nvrtc_for(str(gpu.driver)).compile(xavier.source, gpu.arch))
+    assert kernel.tensor_core.get("HMMA", 0) > 0
+    assert kernel.local_bytes == 0
+    (launch,) = xavier.launches["main"]
+    assert xavier.kernels[launch.kernel].block == (32, 4, 1)
+    assert launch.grid == (HEIGHT * WIDTH // 64, OUTPUTS // 64, 1)
+
+
+def test_schedule_gpu_tensor_core__its_source_run_on_the_cpu__as_numpy(xavier: Device, tmp_path: Path):
+    compiler = shutil.which("g++") or pytest.skip("g++ is not installed")
+    (launch,) = xavier.launches["main"]
+    kernel = xavier.kernels[launch.kernel]
+    source = xavier.source[xavier.source.index('extern "C" __global__') :]
+    pointers = re.findall(r"(\w+\*) __restrict__ \w+", source.split("{")[0])
+    values = ", ".join(f"({pointer})arguments[{index}]" for index, pointer in enumerate(pointers))
+    sizes = [", ".join(map(str, extents)) for extents in (launch.grid, kernel.block)]
+    body = f"run({{{sizes[0]}}}, {{{sizes[1]}}}, [=] {{ {launch.kernel}({values}); }});"
+    call = f'extern "C" void call(void **arguments) {{ {body} }}'
+    (tmp_path / "kernel.cc").write_text(f'#include "cuda_on_host.h"\n{source}\n{call}\n')
+    flags = ["-std=c++20", "-O1", "-w", "-shared", "-fPIC", "-pthread", f"-I{Path(__file__).parent}"]
+    subprocess.run([compiler, *flags, tmp_path / "kernel.cc", "-o", tmp_path / "kernel.so"], check=True)
+
+    data, weight, bias = operands()
+    found = np.full((1, HEIGHT, WIDTH, OUTPUTS), np.nan, np.float32)
+    tensors = (data, weight, bias, found)
+    arguments = (ctypes.c_void_p * len(launch.args))(*(tensors[int(arg)].ctypes.data for arg in launch.args))
+    ctypes.CDLL(str(tmp_path / "kernel.so")).call(arguments)
+    np.testing.assert_allclose(found, expected(data, weight, bias), atol=1e-4)
 
 
 def test_kernel_cost__tensor_cores__every_multiply_add():
