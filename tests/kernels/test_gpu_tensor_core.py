@@ -103,8 +103,15 @@ def test_kernel_cost__tensor_cores__every_multiply_add():
 
 
 @pytest.mark.parametrize(
-    "pixels, inputs, outputs, suit",
-    [(64, 16, 64, True), (4096, 96, 192, True), (63, 16, 64, False), (64, 24, 64, False), (64, 16, 96, False)],
+    "size, inputs, outputs, suit",
+    [
+        ((8, 8), 16, 64, True),
+        ((16, 128), 96, 192, True),
+        ((8, 9), 16, 64, False),  # no whole number of pixels
+        ((48, 48), 16, 64, False),  # a block ends in the middle of a row
+        ((8, 8), 24, 64, False),
+        ((8, 8), 16, 96, False),
+    ],
 )
-def test_suits_tensor_cores__whole_tiles_only(pixels: int, inputs: int, outputs: int, suit: bool):
-    assert suits_tensor_cores(pixels, inputs, outputs) == suit
+def test_suits_tensor_cores__whole_tiles_only(size: tuple[int, int], inputs: int, outputs: int, suit: bool):
+    assert suits_tensor_cores(size, inputs, outputs) == suit

@@ -21,9 +21,15 @@ _TILES = (2, 2)  # of a warp, likewise
 _CHUNK = 2  # tiles of inputs that a block holds at once
 
 
-def suits_tensor_cores(pixels: int, inputs: int, outputs: int) -> bool:
-    """Whether there is a whole number of tiles of everything, and no block without work."""
-    return pixels % (_SIDE * _WARPS[0] * _TILES[0]) == inputs % _SIDE == 0 == outputs % (_SIDE * _WARPS[1] * _TILES[1])
+def suits_tensor_cores(size: tuple[int, int], inputs: int, outputs: int) -> bool:
+    """Whether there is a whole number of tiles of everything, and a block's pixels are whole rows, or part of one.
+
+    size: rows and columns.
+    """
+    (height, width), pixels = size, _SIDE * _WARPS[0] * _TILES[0]
+    in_rows = pixels % width == 0 or width % pixels == 0
+    whole = height * width % pixels == inputs % _SIDE == outputs % (_SIDE * _WARPS[1] * _TILES[1]) == 0
+    return in_rows and whole
 
 
 def tensor_core_conv2d(data: te.Tensor, weight: te.Tensor) -> te.Tensor:

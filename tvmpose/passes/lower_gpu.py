@@ -45,7 +45,7 @@ class _GpuLowering(Lowering._cls):  # type: ignore[name-defined]  # what TVM's d
         height, width, inputs, outputs = weight.shape
         size = (int(call.ty.shape[1]), int(call.ty.shape[2]))
         pointwise = (height, width) == window.strides == (1, 1) and not any(window.padding)
-        if self.half and pointwise and suits_tensor_cores(size[0] * size[1], inputs, outputs):
+        if self.half and pointwise and suits_tensor_cores(size, inputs, outputs):
             return self._call(TENSOR_CORE, tensor_core_conv2d, call.args[0], weight[0, 0].astype(np.float16))
         work = Work(size, outputs, inputs, (height, width), window.strides)
         packed = pack_weights(weight, packed_channels(work, self.gpu))
