@@ -39,6 +39,26 @@ def test_list_targets__first_is_the_host_and_each_can_be_loaded():
     assert [target.name for target in shipped_targets()] == names[1:]
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ('api = "opencl"\nmax_threads = 8\nshared_bytes = 0\nwarp = 16', "max_threads must be at least a warp"),
+        ('api = "cuda"\nmax_threads = 64\nshared_bytes = 0\nwarp = 32', 'arch is for api = "cuda"'),
+        ('api = "opencl"\nmax_threads = 64\nshared_bytes = 0\nwarp = 32\nalignment = 96', "power of two"),
+        ('api = "metal"\nmax_threads = 64\nshared_bytes = 0\nwarp = 32', "api must be one of"),
+    ],
+)
+def test_load_target__gpu_that_cannot_be__refused(tmp_path: Path, wrong: str, message: str):
+    with pytest.raises(InputError, match=message):
+        load_target(written(tmp_path, f"{BOARD}[gpu]\n{wrong}\n"))
+
+
+def test_with_fallback__gpu__a_level_for_each():
+    cpu, gpu = load_target("rk3588-mali").with_fallback().variants
+    assert (cpu.gpu, cpu.name, gpu.name) == (None, "rk3588-mali:cpu", "rk3588-mali:gpu")
+    assert gpu.gpu is not None and not gpu.gpu.shared_is_fast
+
+
 def test_shipped_targets__file__says_where_its_facts_come_from():
     for name in list_targets()[1:]:
         text = (content.folder("targets") / f"{name}.toml").read_text()
@@ -155,7 +175,7 @@ def test_load_target__faulty_file__is_refused_in_one_line(tmp_path, capfd, text,
 @pytest.mark.parametrize("name", ["nothing", "missing.toml", ""])
 def test_load_target__unknown__is_refused_with_the_names_there_are(name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=r"there are host, android-arm64, .*, x86-64-v4"):
+    with pytest.raises(InputError, match=r"there are host, android-adreno, .*, x86-64-v4"):
         load_target(name)
 
 

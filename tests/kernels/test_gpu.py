@@ -1,18 +1,26 @@
 """Kernels for GPUs, as OpenCL on PoCL, against NumPy in float64."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tvm
 from tvm import relax
 
 from tests.kernels.test_convolution import Problem, assert_close, reference, transposed_reference
 from tests.kernels.test_generic import EXACT, GRID, ODD, OPERATORS
 from tests.native import network
 from tests.opencl import run_on_opencl
+from tvmpose.codegen.device_code import bodies_of, compile_device
 from tvmpose.kernels.choices import Choices
+from tvmpose.kernels.gpu_dispatch import schedule_gpu_kernel
 from tvmpose.kernels.gpu_tiles import Work, chunk_of_inputs, fits_shared, gpu_tiles
-from tvmpose.targets import Gpu
+from tvmpose.passes import schedule_kernels
+from tvmpose.passes.pipeline import begin_pipeline, finish_pipeline
+from tvmpose.targets import Gpu, load_target
+
+R = relax.op
 
 MALI = Gpu("opencl", max_threads=128, shared_bytes=32768, warp=16, shared_is_fast=False, any_device=True)
 CONVOLUTIONS = {
@@ -93,6 +101,39 @@ def test_gpu_convolutions__every_template__agree_with_float64(tmp_path: Path):
 @pytest.mark.slow
 def test_gpu_convolutions__without_shared_memory__agree_with_float64(tmp_path: Path):
     convolutions(MALI, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_gpu_convolutions__decisions_at_random__agree_with_float64(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    random = np.random.default_rng(seed)
+
+    def at_random(function: tvm.tirx.PrimFunc, gpu: Gpu, choices: Choices) -> tvm.tirx.PrimFunc:
+        choices = Choices(lambda name, options, default: int(random.integers(len(options))))
+        return schedule_gpu_kernel(function, gpu, choices)
+
+    monkeypatch.setattr(schedule_kernels, "schedule_gpu_kernel", at_random)
+    convolutions(None, tmp_path)
+
+
+def test_compile_device__cuda__the_launches_of_opencl():
+    data, weight = (problem := CONVOLUTIONS["first layer"]).arrays(3, 3, 3, 24)
+    module = network(lambda x: R.exp(_layer(problem, weight, x)), data.shape)
+    host = load_target("host-opencl")
+    assert host.gpu is not None
+    scheduled = finish_pipeline(begin_pipeline(module), host.llvm(), gpu=host.gpu)
+    kernels = {v.name_hint: f for v, f in scheduled.functions_items() if isinstance(f, tvm.tirx.PrimFunc)}
+    opencl, cuda = (
+        compile_device(kernels, "net", gpu, host.llvm())
+        for gpu in (host.gpu, replace(host.gpu, api="cuda", arch="sm_87"))
+    )
+    assert opencl.launches == cuda.launches
+    assert opencl.kernels == cuda.kernels
+    (kernel,) = opencl.kernels.values()
+    assert kernel.shared_bytes > 0
+    assert all("__shared__" in text and "__kernel" not in text for text in bodies_of(cuda.source).values())
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from tvm.tirx import PrimFunc
 
@@ -29,7 +30,6 @@ class GpuPixels:
 
 def add_gpu_pixel_steps(plan: Plan, spec: ModelSpec, card: Card) -> GpuPixels:
     """Add the tensors to the plan, before it is placed. A frame begins with its head: geometry, then the matrix."""
-    count = len(card.keypoints.keypoints)
     geometry, matrix, image = (
         _add(plan, name, shape, dtype, frame_offset=index * plan.alignment)
         for index, (name, shape, dtype) in enumerate(
@@ -52,7 +52,6 @@ def add_gpu_pixel_steps(plan: Plan, spec: ModelSpec, card: Card) -> GpuPixels:
     ]
     steps = _host_decode(plan, card, host_matrix, copies)
     host = {"decode": kernel_of(card.head, **_decode_facts(spec, card))}
-    assert count
     return GpuPixels(steps, kernels, host, calls, list(zip(heads, copies, strict=True)))
 
 
@@ -68,7 +67,7 @@ def _results(plan: Plan, card: Card, matrix: int) -> tuple[PixelSteps, tuple[int
     host = plan.add_permanent("host_results", (count * 3 + 1,), "float32", host=True)
     storage = plan.tensors[host].storage
     plan.tensors.append(Tensor("person", (1,), "float32", storage, storage_offset=count * 3 * 4))
-    return _steps(card, matrix, host, len(plan.tensors) - 1, None), (device, host)
+    return _steps(card, matrix, host, len(plan.tensors) - 1, None, {}), (device, host)
 
 
 def _host_decode(plan: Plan, card: Card, matrix: int, heads: list[int]) -> PixelSteps:
@@ -76,7 +75,7 @@ def _host_decode(plan: Plan, card: Card, matrix: int, heads: list[int]) -> Pixel
     most = card.head.max_people if isinstance(card.head, (DetectionHead, PartsHead)) else 1
     keypoints = plan.add_permanent("keypoints", (most * count * 3,), "float32", host=True)
     person = plan.add_permanent("person", (most,), "float32", host=True)
-    people = {}
+    people: dict[str, int] = {}
     if card.head.finds_people:
         boxes = plan.add_permanent("boxes", (most * 4,), "float32", host=True)
         found = plan.add_permanent("found", (1,), "int32", host=True)
@@ -86,7 +85,7 @@ def _host_decode(plan: Plan, card: Card, matrix: int, heads: list[int]) -> Pixel
 
 
 def _steps(
-    card: Card, matrix: int, keypoints: int, person: int, decode: Call | None, people: Mapping[str, int] = {}
+    card: Card, matrix: int, keypoints: int, person: int, decode: Call | None, people: Mapping[str, int]
 ) -> PixelSteps:
     return PixelSteps(
         warp_packed=None,
@@ -123,7 +122,7 @@ def _warp(name: str, spec: ModelSpec, card: Card) -> PrimFunc:
     )
 
 
-def _decode_facts(spec: ModelSpec, card: Card) -> dict:
+def _decode_facts(spec: ModelSpec, card: Card) -> dict[str, Any]:
     return {
         "name": "decode",
         "shapes": [spec.outputs[index].shape for index in card.head.tensors],

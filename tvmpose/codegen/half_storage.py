@@ -2,7 +2,8 @@
 
 In OpenCL conversion happens in the load and in the store, vload_half and vstore_half, which every device has, whether
 it computes in half or not. TVM writes half loads for devices that have the extension for arithmetic; so the text of its
-kernels is changed: what a pointer that holds halves is loaded or stored by.
+kernels is changed: what a pointer that holds halves is loaded or stored by. Rounding to the nearest is asked for:
+left to the device it may be towards zero, by which each layer shrinks a little.
 """
 
 import re
@@ -13,6 +14,7 @@ from tvmpose.codegen.device_code import DeviceCode, Kernel, Launch, bodies_of
 from tvmpose.codegen.plan import Call, Plan
 
 _PARAMETER = re.compile(r"__global \w+\* restrict (\w+)")
+KEPT_BYTES = 1 << 17  # of a tensor of float32, up to which it stays so
 _SUFFIX = "_half_{:x}"  # of a kernel: which of its arguments are
 
 
@@ -25,14 +27,18 @@ class HalfCode:
 
 
 def halve_activations(plan: Plan) -> None:
-    """What lies between two kernels of the network: float32 storages that nobody outside reads, before plan.place."""
+    """What lies between two kernels of the network: float32 storages that nobody outside reads, before plan.place.
+
+    Small ones stay: they hold what a network has gathered from far and wide, and cost little.
+    """
     outside = {plan.tensors[index].storage for index in (*plan.inputs, *plan.outputs)}
     by_storage: dict[int, list[int]] = {}
     for index, tensor in enumerate(plan.tensors):
         if tensor.storage is not None:
             by_storage.setdefault(tensor.storage, []).append(index)
     for storage, indices in by_storage.items():
-        kept = storage in outside or plan.storages[storage].host or plan.storages[storage].first < 0
+        place = plan.storages[storage]
+        kept = storage in outside or place.host or place.first < 0 or place.bytes <= KEPT_BYTES
         if kept or any(plan.tensors[index].dtype != "float32" for index in indices):
             continue
         for index in indices:
@@ -81,9 +87,9 @@ def _line(line: str, pointer: str) -> str:
     if stripped.startswith(f"{pointer}["):
         end = _closing(stripped, len(pointer))
         index, value = stripped[len(pointer) + 1 : end], stripped[end + 1 :].removeprefix(" = ").removesuffix(";")
-        return f"{indent}vstore_half({_line(value, pointer)}, {index}, {pointer});"
+        return f"{indent}vstore_half_rte({_line(value, pointer)}, {index}, {pointer});"
     if (match := re.match(r"vstore(\d+)\(", stripped)) and re.search(rf", \w+, {pointer} \+ ", stripped):
-        line = f"{indent}vstore_half{match[1]}({stripped[match.end() :]}"
+        line = f"{indent}vstore_half{match[1]}_rte({stripped[match.end() :]}"
     while found := place.search(line):
         end = _closing(line, found.end() - 1)
         line = f"{line[: found.start()]}vload_half({line[found.end() : end]}, {pointer}){line[end + 1 :]}"

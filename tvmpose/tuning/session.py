@@ -144,6 +144,8 @@ def tasks_of(request: Request) -> "list[Task]":
     from tvmpose.quantize.request import Request as Quantization
     from tvmpose.tuning.tasks import extract
 
+    if request.target.gpu:
+        raise InputError(f"{request.target.name}: kernels for GPUs cannot be tuned yet; they have their defaults")
     options = resolve(
         request.model,
         card=request.card,

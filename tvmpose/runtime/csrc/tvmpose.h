@@ -32,7 +32,7 @@ typedef enum tvmpose_status {
   TVMPOSE_INVALID_BOX = 3,      /* not finite, empty, above 2^20 pixels, or outside the image */
   TVMPOSE_CAPACITY = 4,         /* more boxes than options.max_people */
   TVMPOSE_BUSY = 5,             /* another thread is inside this handle */
-  TVMPOSE_UNSUPPORTED_CPU = 6,  /* compiled for instructions that this CPU lacks */
+  TVMPOSE_UNSUPPORTED_CPU = 6,  /* compiled for instructions that this CPU lacks, or for a GPU */
   TVMPOSE_OUT_OF_MEMORY = 7,    /* the arena or a thread could not be had */
   TVMPOSE_UNSUPPORTED = 8,      /* this network has no such input: compiled without a model card */
   TVMPOSE_INTERNAL = 9          /* a kernel refused its arguments: a defect of the compiler, please report it */
