@@ -26,22 +26,22 @@ from tvmpose.targets import load_target
 HEIGHT, WIDTH, INPUTS, OUTPUTS = 16, 8, 64, 128
 
 
-def network() -> tvm.tirx.PrimFunc:
+def network(outputs: int = OUTPUTS) -> tvm.tirx.PrimFunc:
     """A convolution with what is fused into it: bias, ReLU6."""
     data = te.placeholder((1, HEIGHT, WIDTH, INPUTS), "float32", name="data")
-    weight = te.placeholder((INPUTS, OUTPUTS), "float16", name="weight")
-    bias = te.placeholder((OUTPUTS,), "float32", name="bias")
+    weight = te.placeholder((INPUTS, outputs), "float16", name="weight")
+    bias = te.placeholder((outputs,), "float32", name="bias")
     sums = tensor_core_conv2d(data, weight)
     biased = te.compute(sums.shape, lambda n, y, x, c: sums[n, y, x, c] + bias[c], name="biased")
     clipped = te.compute(biased.shape, lambda *i: te.max(te.min(biased(*i), 6.0), 0.0), name="clipped")
     return te.create_prim_func([data, weight, bias, clipped]).with_attr("global_symbol", "main")
 
 
-def operands() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def operands(outputs: int = OUTPUTS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     generator = np.random.default_rng(1)
     data = generator.normal(size=(1, HEIGHT, WIDTH, INPUTS)).astype(np.float32)
-    weight = generator.normal(size=(INPUTS, OUTPUTS)).astype(np.float16)
-    return data, weight, generator.normal(size=OUTPUTS).astype(np.float32)
+    weight = generator.normal(size=(INPUTS, outputs)).astype(np.float16)
+    return data, weight, generator.normal(size=outputs).astype(np.float32)
 
 
 def expected(data: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -56,12 +56,16 @@ def test_tensor_core_conv2d__compute__products_of_halves_summed_in_float():
     np.testing.assert_allclose(found.numpy(), expected(*tensors), atol=1e-4)
 
 
-@pytest.fixture(scope="module")
-def xavier() -> Device:
-    """The kernel for Xavier, and its source."""
+def for_xavier(outputs: int) -> Device:
+    """The kernel, and its source."""
     target = load_target("jetson-xavier")
     assert target.gpu is not None
-    return compile_device({"main": schedule_gpu_kernel(network(), target.gpu)}, "net", target.gpu, target.llvm())
+    return compile_device({"main": schedule_gpu_kernel(network(outputs), target.gpu)}, "net", target.gpu, target.llvm())
+
+
+@pytest.fixture(scope="module")
+def xavier() -> Device:
+    return for_xavier(OUTPUTS)
 
 
 @pytest.mark.parametrize("name", ["jetson-xavier", "jetson-orin", "jetson-thor"])
@@ -76,7 +80,9 @@ def test_schedule_gpu_tensor_core__from_xavier_on__hmma_without_spills(xavier: D
     assert launch.grid == (HEIGHT * WIDTH // 64, OUTPUTS // 64, 1)
 
 
-def test_schedule_gpu_tensor_core__its_source_run_on_the_cpu__as_numpy(xavier: Device, tmp_path: Path):
+@pytest.mark.parametrize("outputs", [OUTPUTS, *(pytest.param(n, marks=pytest.mark.slow) for n in (96, 32, 48))])
+def test_schedule_gpu_tensor_core__its_source_run_on_the_cpu__as_numpy(tmp_path: Path, outputs: int):
+    xavier = for_xavier(outputs)
     compiler = shutil.which("g++") or pytest.skip("g++ is not installed")
     (launch,) = xavier.launches["main"]
     kernel = xavier.kernels[launch.kernel]
@@ -90,8 +96,8 @@ def test_schedule_gpu_tensor_core__its_source_run_on_the_cpu__as_numpy(xavier: D
     flags = ["-std=c++20", "-O1", "-w", "-shared", "-fPIC", "-pthread", f"-I{Path(__file__).parent}"]
     subprocess.run([compiler, *flags, tmp_path / "kernel.cc", "-o", tmp_path / "kernel.so"], check=True)
 
-    data, weight, bias = operands()
-    found = np.full((1, HEIGHT, WIDTH, OUTPUTS), np.nan, np.float32)
+    data, weight, bias = operands(outputs)
+    found = np.full((1, HEIGHT, WIDTH, outputs), np.nan, np.float32)
     tensors = (data, weight, bias, found)
     arguments = (ctypes.c_void_p * len(launch.args))(*(tensors[int(arg)].ctypes.data for arg in launch.args))
     ctypes.CDLL(str(tmp_path / "kernel.so")).call(arguments)
@@ -110,7 +116,7 @@ def test_kernel_cost__tensor_cores__every_multiply_add():
         ((8, 9), 16, 64, False),  # no whole number of pixels
         ((48, 48), 16, 64, False),  # a block ends in the middle of a row
         ((8, 8), 24, 64, False),
-        ((8, 8), 16, 96, False),
+        ((8, 8), 16, 80, False),
     ],
 )
 def test_suits_tensor_cores__whole_tiles_only(size: tuple[int, int], inputs: int, outputs: int, suit: bool):

@@ -1,8 +1,8 @@
 """1×1 convolutions in half precision on tensor cores: products of 16 × 16 × 16, sums in float32.
 
-A block of four warps computes 64 pixels × 64 channels, a warp 32 × 32. Pixels are rounded to halves as they come into
-shared memory, so the tensors around may stay as they are; the sums go through shared memory to the kernel's epilogue.
-TVM's intrinsics are nvcuda::wmma, which every GPU from sm_70 on has.
+A block of four warps computes 64 pixels × 64, 48 or 32 channels, whichever divides the outputs. Pixels are rounded
+to halves as they come into shared memory, so the tensors around may stay as they are; the sums go through shared memory
+to the kernel's epilogue. The intrinsics (wmma.py) are nvcuda::wmma's, which every GPU from sm_70 on has.
 """
 
 from tvm import te
@@ -16,8 +16,13 @@ from tvmpose.targets import Gpu
 
 TENSOR_CORE = "tensor_core_conv2d"
 _SIDE = 16  # of what one instruction multiplies
-_WARPS = (2, 2)  # of a block, along pixels and channels
-_TILES = (2, 2)  # of a warp, likewise
+_PIXELS = 64  # of a block
+_SHAPES = {  # channels of a block -> its warps along pixels and channels, a warp's tiles likewise
+    64: ((2, 2), (2, 2)),
+    48: ((4, 1), (1, 3)),
+    32: ((2, 2), (2, 1)),
+}
+_WARPS = 4
 _CHUNK = 2  # tiles of inputs that a block holds at once
 
 
@@ -26,10 +31,10 @@ def suits_tensor_cores(size: tuple[int, int], inputs: int, outputs: int) -> bool
 
     size: rows and columns.
     """
-    (height, width), pixels = size, _SIDE * _WARPS[0] * _TILES[0]
-    in_rows = pixels % width == 0 or width % pixels == 0
-    whole = height * width % pixels == inputs % _SIDE == outputs % (_SIDE * _WARPS[1] * _TILES[1]) == 0
-    return in_rows and whole
+    height, width = size
+    in_rows = _PIXELS % width == 0 or width % _PIXELS == 0
+    whole = height * width % _PIXELS == inputs % _SIDE == 0
+    return in_rows and whole and any(outputs % channels == 0 for channels in _SHAPES)
 
 
 def tensor_core_conv2d(data: te.Tensor, weight: te.Tensor) -> te.Tensor:
@@ -55,14 +60,15 @@ def schedule_gpu_tensor_core(schedule: Schedule, product: SBlockRV, gpu: Gpu, ch
     output = _inline_after(schedule, product)
     schedule.set_scope(product, 0, "shared")
     p, o, k = schedule.get_loops(product)
+    warps, tiles = next(shape for channels, shape in _SHAPES.items() if _extent(schedule, o) % channels == 0)
     p, p_tile = schedule.split(p, [None, _SIDE])
     o, o_tile = schedule.split(o, [None, _SIDE])
     k, k_tile = schedule.split(k, [None, _SIDE])
     schedule.reorder(p, o, k, p_tile, o_tile, k_tile)
     tile = schedule.blockize(p_tile)
-    p_block, p_warp, p_inner = schedule.split(p, [None, _WARPS[0], _TILES[0]])
-    o_block, o_warp, o_inner = schedule.split(o, [None, _WARPS[1], _TILES[1]])
-    k_block, k_inner = schedule.split(k, [None, min(_CHUNK, _extent(schedule, k))])
+    p_block, p_warp, p_inner = schedule.split(p, [None, warps[0], tiles[0]])
+    o_block, o_warp, o_inner = schedule.split(o, [None, warps[1], tiles[1]])
+    k_block, k_inner = schedule.split(k, [None, _CHUNK if _extent(schedule, k) % _CHUNK == 0 else 1])
     schedule.reorder(p_block, o_block, p_warp, o_warp, k_block, k_inner, p_inner, o_inner)
     schedule.bind(p_block, "blockIdx.x")
     schedule.bind(o_block, "blockIdx.y")
@@ -115,7 +121,7 @@ def _stage(schedule: Schedule, copy: SBlockRV, chunk: LoopRV) -> None:
     schedule.compute_at(copy, chunk)
     schedule.storage_align(copy, 0, -2, _SIDE, 8)
     fused = schedule.fuse(*schedule.get_loops(copy)[-2:])
-    _, warp, lane, vector = schedule.split(fused, [None, _WARPS[0] * _WARPS[1], 32, 4])
+    _, warp, lane, vector = schedule.split(fused, [None, _WARPS, 32, 4])
     schedule.bind(warp, "threadIdx.y")
     schedule.bind(lane, "threadIdx.x")
     schedule.vectorize(vector)
@@ -126,7 +132,7 @@ def _write_out(schedule: Schedule, output: SBlockRV, o_block: LoopRV) -> None:
     schedule.reverse_compute_at(output, o_block)
     loops = schedule.get_loops(output)[2:]
     fused = schedule.fuse(*loops)
-    _, warp, lane, vector = schedule.split(fused, [None, _WARPS[0] * _WARPS[1], 32, 4])
+    _, warp, lane, vector = schedule.split(fused, [None, _WARPS, 32, 4])
     schedule.bind(warp, "threadIdx.y")
     schedule.bind(lane, "threadIdx.x")
     schedule.vectorize(vector)
