@@ -57,16 +57,18 @@ def main(given: Sequence[str] | None = None) -> int:
     return run(Benchmark("gpu_estimates", (ROOT / "docs" / "cuda.md",), result, measure, describe, numbers), options)
 
 
-def kernels_by_target(networks: Sequence[str]) -> dict[str, list[GpuKernel]]:
-    """Of every Jetson, all kernels of these networks."""
+def kernels_by_target(networks: Sequence[str], half: bool = False) -> dict[str, list[GpuKernel]]:
+    """Of every Jetson, all kernels of these networks; half: of those that have tensor cores, for these."""
     folder = Path(os.environ.get("TVMPOSE_DATA", "")) / "models"
 
     def kernels(network: str, target: str) -> tuple[GpuKernel, ...]:
         model, card = NETWORKS[network]
         path = folder / model if card else ROOT / model if "/" in model else Path(model)
-        return gpu_kernels(network, path, card, target)
+        return gpu_kernels(network, path, card, target, half)
 
-    return {target: [kernel for network in networks for kernel in kernels(network, target)] for target in JETSONS}
+    gpus = {target: load_target(target).gpu for target in JETSONS}
+    targets = [target for target, gpu in gpus.items() if not half or (gpu and gpu.tensor_cores)]
+    return {target: [kernel for network in networks for kernel in kernels(network, target)] for target in targets}
 
 
 def estimate(board: Peaks, network: str, kernels: Sequence[GpuKernel]) -> Estimate:

@@ -12,6 +12,7 @@ from tvmpose.codegen.cubin import KernelResources, kernel_resources
 from tvmpose.codegen.cuda import nvrtc_for
 from tvmpose.codegen.device_code import compile_device
 from tvmpose.codegen.plan import plan_module
+from tvmpose.compact import Compact
 from tvmpose.compile import import_network, resolve
 from tvmpose.kernels.cost import Cost, kernel_cost
 from tvmpose.passes.pipeline import begin_pipeline, finish_pipeline
@@ -43,11 +44,15 @@ class GpuKernel:
 
 
 @cache
-def gpu_kernels(network: str, model: Path, card: str | None, target_name: str) -> tuple[GpuKernel, ...]:
-    """The network's kernels for a target with an NVIDIA GPU, warp and decode aside."""
+def gpu_kernels(
+    network: str, model: Path, card: str | None, target_name: str, half: bool = False
+) -> tuple[GpuKernel, ...]:
+    """The network's kernels for a target with an NVIDIA GPU, warp and decode aside. half: as --precision float16."""
     target = load_target(target_name)
     assert target.gpu is not None
-    module = finish_pipeline(_begun(model, card), target.llvm(), lambda phase, module: None, gpu=target.gpu)
+    weights = Compact.FLOAT16 if half else None
+    begun, silent = _begun(model, card), lambda phase, module: None
+    module = finish_pipeline(begun, target.llvm(), silent, weights=weights, gpu=target.gpu)
     functions = {var.name_hint: f for var, f in module.functions_items() if isinstance(f, PrimFunc)}
     device = compile_device(functions, "net", target.gpu, target.llvm())
     cubin = nvrtc_for(str(target.gpu.driver)).compile(device.source, str(target.gpu.arch))

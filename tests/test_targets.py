@@ -43,7 +43,7 @@ def test_list_targets__first_is_the_host_and_each_can_be_loaded():
     ("wrong", "message"),
     [
         ('api = "opencl"\nmax_threads = 8\nshared_bytes = 0\nwarp = 16', "max_threads must be at least a warp"),
-        ('api = "cuda"\nmax_threads = 64\nshared_bytes = 0\nwarp = 32', 'arch is for api = "cuda"'),
+        ('api = "cuda"\nmax_threads = 64\nshared_bytes = 0\nwarp = 32', 'arch and driver are for api = "cuda"'),
         ('api = "opencl"\nmax_threads = 64\nshared_bytes = 0\nwarp = 32\nalignment = 96', "power of two"),
         ('api = "metal"\nmax_threads = 64\nshared_bytes = 0\nwarp = 32', "api must be one of"),
     ],

@@ -80,6 +80,11 @@ class Gpu:
         if self.alignment < 64 or self.alignment & (self.alignment - 1):
             raise ValueError(f"alignment must be a power of two from 64 on, not {self.alignment}")
 
+    @property
+    def tensor_cores(self) -> bool:
+        """Whether it multiplies 16 × 16 halves in an instruction: NVIDIA's from sm_70 on."""
+        return self.arch is not None and int(self.arch.removeprefix("sm_")) >= 70
+
     def tvm(self, host: "TvmTarget") -> "TvmTarget":
         """The tvm.target.Target of the device's kernels."""
         from tvm.target import Target as TvmTarget

@@ -90,6 +90,7 @@ def test_cuda_images__thor__sm_110_by_cuda_13():
     assert kernel_resources(cubin.code)[0].parameter_bytes in (16, 24)
 
 
+@pytest.mark.slow
 def test_cuda_images__several_cards__a_cubin_each_and_ptx_for_the_least():
     images = cuda_images(SOURCE, ["sm_90", "sm_75", "sm_86", "sm_89"], "11.4")
     assert [(image.kind, image.capability) for image in images] == [

@@ -164,6 +164,7 @@ def test_open__driver_older_than_the_ptx__told_its_version(laboratory: Laborator
     assert (done.status, done.line) == (6, f"{expected}: update it")
 
 
+@pytest.mark.slow
 def test_open__jetpack_4__its_driver_takes_the_ptx_where_the_cubin_is_too_new(laboratory: Laboratory):
     done = laboratory.run(
         cuda_images(KERNELS, ["sm_53"], "10.2"),
@@ -210,12 +211,14 @@ def test_every_function__its_nth_call_fails__one_line_and_nothing_left(
         assert (done.status == 0) == (done.line == ""), f"{function}: {done}"
 
 
+@pytest.mark.slow
 def test_frames__valgrind__no_report(laboratory: Laboratory, images: Images):
     valgrind = shutil.which("valgrind") or pytest.skip("valgrind is not installed")
     options = ["--error-exitcode=9", "--leak-check=full", "--show-leak-kinds=definite,indirect"]
     assert laboratory.run(images, under=(valgrind, *options)).status == 0
 
 
+@pytest.mark.slow
 def test_frames__two_threads__no_race(laboratory: Laboratory, images: Images):
     setarch = shutil.which("setarch") or pytest.skip("setarch is not installed")
     assert laboratory.run(images, flags=("-fsanitize=thread",), under=(setarch, platform.machine(), "-R")).status == 0

@@ -36,10 +36,11 @@ def finish_gpu_library(module: "IRModule", target: Target, names: Names, directo
         raise ModelError(f"{target.name}: quantized models have no kernels for GPUs yet: choose a target without one")
     if work.guard_bytes:
         raise InputError(f"--guard-bytes: {target.name} computes on a GPU, whose memory is not watched")
-    module = finish_pipeline(module, target.llvm(), work.after_phase, gpu=gpu)
     half = work.weights is Compact.FLOAT16
-    if half and gpu.api != "opencl":
-        raise InputError(f"--precision float16: {target.name} has no half storage yet")
+    if half and gpu.api == "cuda" and not gpu.tensor_cores:
+        raise InputError(f"--precision float16: {target.name} has no tensor cores, which are what it is for on CUDA")
+    module = finish_pipeline(module, target.llvm(), work.after_phase, weights=work.weights, gpu=gpu)
+    half = half and gpu.api == "opencl"  # in memory; tensor cores take theirs from float32
     plan = plan_module(module, gpu.alignment, half)
     plan.rename(plan.inputs, [tensor.name for tensor in work.spec.inputs])
     plan.rename(plan.outputs, [tensor.name for tensor in work.spec.outputs])

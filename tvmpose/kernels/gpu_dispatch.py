@@ -4,7 +4,7 @@ from tvm.s_tir import Schedule
 from tvm.tirx import PrimFunc
 
 from tvmpose.errors import ModelError
-from tvmpose.kernels import gpu_convolution, gpu_depthwise, gpu_generic
+from tvmpose.kernels import gpu_convolution, gpu_depthwise, gpu_generic, gpu_tensor_core
 from tvmpose.kernels.choices import Choices
 from tvmpose.kernels.cost import is_written_out
 from tvmpose.kernels.dispatch import templates_in
@@ -14,6 +14,7 @@ _TEMPLATES = {
     "conv2d": gpu_convolution.schedule_gpu_conv2d,
     "conv2d_transpose": gpu_convolution.schedule_gpu_conv2d_transpose,
     "depthwise_conv2d": gpu_depthwise.schedule_gpu_depthwise,
+    gpu_tensor_core.TENSOR_CORE: gpu_tensor_core.schedule_gpu_tensor_core,
 }
 
 

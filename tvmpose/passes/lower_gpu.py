@@ -14,6 +14,7 @@ from tvmpose.kernels.convolution import (
     pack_transposed_weights,
     pack_weights,
 )
+from tvmpose.kernels.gpu_tensor_core import TENSOR_CORE, suits_tensor_cores, tensor_core_conv2d
 from tvmpose.kernels.gpu_tiles import Work, packed_channels
 from tvmpose.kernels.isa import VectorISA
 from tvmpose.passes.lower_convolution import Lowering, refuse_unsupported
@@ -24,25 +25,28 @@ from tvmpose.targets import Gpu
 class LowerConvolutionForGpu:
     """As LowerConvolution; direct convolutions alone: there are threads enough without further tricks."""
 
-    def __init__(self, gpu: Gpu):
-        self.gpu = gpu
+    def __init__(self, gpu: Gpu, half: bool = False):
+        self.gpu, self.half = gpu, half and gpu.tensor_cores  # half: what suits tensor cores goes to them
 
     def transform_module(self, mod: IRModule, _: tvm.transform.PassContext) -> IRModule:
         relax.analysis.post_order_visit(mod["main"], refuse_unsupported)
-        lowering = _GpuLowering(mod, self.gpu)
+        lowering = _GpuLowering(mod, self.gpu, self.half)
         lowering.builder_.update_func(mod.get_global_var("main"), lowering.visit_expr(mod["main"]))
         return lowering.builder_.get()
 
 
 @mutator
 class _GpuLowering(Lowering._cls):  # type: ignore[name-defined]  # what TVM's decorator wraps
-    def __init__(self, mod: IRModule, gpu: Gpu):
+    def __init__(self, mod: IRModule, gpu: Gpu, half: bool):
         super().__init__(mod, VectorISA(lanes=4, registers=16), None)
-        self.gpu = gpu
+        self.gpu, self.half = gpu, half
 
     def _plain(self, call: relax.Call, weight: np.ndarray, window: Window) -> relax.Expr:
         height, width, inputs, outputs = weight.shape
         size = (int(call.ty.shape[1]), int(call.ty.shape[2]))
+        pointwise = (height, width) == window.strides == (1, 1) and not any(window.padding)
+        if self.half and pointwise and suits_tensor_cores(size, inputs, outputs):
+            return self._call(TENSOR_CORE, tensor_core_conv2d, call.args[0], weight[0, 0].astype(np.float16))
         work = Work(size, outputs, inputs, (height, width), window.strides)
         packed = pack_weights(weight, packed_channels(work, self.gpu))
         return self._call("conv2d", lambda x, w: conv2d(x, w, window, outputs), call.args[0], packed)

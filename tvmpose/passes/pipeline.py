@@ -42,7 +42,7 @@ def phases(
 ) -> list[Phase]:
     """Those after the shared ones. gpu: what the kernels are for, in place of the target's CPU."""
     isa, T = vector_isa(target), relax.transform
-    lower = LowerConvolutionForGpu(gpu) if gpu else LowerConvolution(isa, weights)
+    lower = LowerConvolutionForGpu(gpu, weights is Compact.FLOAT16) if gpu else LowerConvolution(isa, weights)
     schedule = ScheduleKernels(gpu or isa, tuned)
     return [
         (
