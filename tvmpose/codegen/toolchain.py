@@ -125,7 +125,7 @@ def build_library(directory: Path, names: Names, toolchain: Toolchain, extra_fla
     Raises SetupError where a command fails, and where the target could not load what was linked.
     """
     target, name = toolchain.target, names.symbol
-    parts = [part for part in ("weights", "code") if (directory / f"{part}.bin").is_file()]
+    parts = ["weights", *(["code"] if target.gpu else [])]
     for part in parts:
         text = (_BYTES_ASSEMBLY if target.is_elf else _BYTES_C).format(name=name, part=part)
         (directory / f"{part}{_suffix(target)}").write_text(text)
@@ -154,9 +154,9 @@ def build_library(directory: Path, names: Names, toolchain: Toolchain, extra_fla
 
 def _objects(directory: Path, names: Names) -> tuple[str, ...]:
     """Those of a library: on a GPU its kernels are code.o, and kernels.o is there where the CPU has something to do."""
-    kernels = [part for part in ("kernels", "code") if (directory / part).with_suffix(".o").is_file()]
-    code = ["code"] if (directory / "code.bin").is_file() and "code" not in kernels else []
-    return f"{names.symbol}.o", *(f"{part}.o" for part in (*kernels, *code)), "weights.o"
+    on_gpu = (directory / "code.bin").is_file()
+    kernels = [] if on_gpu and not (directory / "kernels.o").is_file() else ["kernels.o"]
+    return f"{names.symbol}.o", *kernels, *(["code.o"] if on_gpu else []), "weights.o"
 
 
 def _suffix(target: Target) -> str:
