@@ -69,10 +69,9 @@ def describe(measured: Measured, machine: Machine, disturbance: Disturbance) -> 
 def _in_half(kernels: Sequence[GpuKernel]) -> str:
     users = [kernel for kernel in kernels if kernel.resources.tensor_core.get("HMMA")]
     instructions = sum(kernel.resources.tensor_core["HMMA"] for kernel in users)
-    share = sum(kernel.multiply_adds for kernel in users) / sum(kernel.multiply_adds for kernel in kernels)
     spilling = sum(kernel.resources.local_bytes > 0 for kernel in users)
     registers = max((kernel.resources.registers for kernel in users), default=0)
-    part = f"{len(users)} of {len(kernels)} kernels, {share:.0%} of the multiply-adds"
+    part = f"{len(users)} of {len(kernels)} kernels"
     return f"{part}, with {instructions} HMMA instructions; {registers} registers at most, {spilling} spill"
 
 
