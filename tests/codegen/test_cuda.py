@@ -1,5 +1,6 @@
 """Cubins and PTX, judged by NVIDIA's own assembler and disassembler."""
 
+import locale
 import re
 import subprocess
 import sys
@@ -124,6 +125,12 @@ def test_find_nvrtc__not_installed__told_how(major: int, command: str, monkeypat
     nvrtc.find_nvrtc.cache_clear()
     with pytest.raises(SetupError, match=re.escape(f"NVRTC of CUDA {major}, which is not installed: {command}")):
         nvrtc.find_nvrtc(major)
+
+
+def test_compile__any_source__python_s_own_encoding_stays():
+    before = locale.getencoding()
+    nvrtc.find_nvrtc(11).compile('extern "C" __global__ void k(float* a) { a[0] = 1; }', "sm_87")
+    assert locale.getencoding() == before
 
 
 def test_compile__source_that_is_wrong__log_in_the_error():

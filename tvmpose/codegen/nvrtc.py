@@ -1,9 +1,11 @@
 """NVRTC, NVIDIA's compiler of CUDA C++ as a library: from pip or a CUDA toolkit, called through ctypes."""
 
+import contextlib
 import ctypes
 import importlib.util
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -66,7 +68,8 @@ class Nvrtc:
         text = ctypes.c_char_p(source.encode())
         self._call("nvrtcCreateProgram", ctypes.byref(program), text, name, len(_HEADERS), texts, names)
         try:
-            return self._compiled(program, architecture)
+            with _locale_kept():
+                return self._compiled(program, architecture)
         finally:
             self._call("nvrtcDestroyProgram", ctypes.byref(program))
 
@@ -91,6 +94,18 @@ class Nvrtc:
     def _call(self, function: str, *arguments: object) -> None:
         if status := getattr(self.library, function)(*arguments):
             raise RuntimeError(f"{function} of NVRTC {self.release[0]}.{self.release[1]} failed with {status}")
+
+
+@contextlib.contextmanager
+def _locale_kept() -> Iterator[None]:
+    """NVRTC leaves its caller's thread in the locale "C", in which Python would read files as ASCII from then on."""
+    uselocale = ctypes.CDLL(None).uselocale
+    uselocale.argtypes, uselocale.restype = [ctypes.c_void_p], ctypes.c_void_p
+    before = uselocale(None)  # asks
+    try:
+        yield
+    finally:
+        uselocale(before)
 
 
 def _columns(headers: dict[str, str]) -> tuple[list[str], list[str]]:
