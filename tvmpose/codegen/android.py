@@ -12,7 +12,10 @@ from tvmpose.targets import Target
 DECLARATIONS = Path(__file__).parent / "bionic.h"
 STUBS = {"libc.so": LIBC_SYMBOLS, "libm.so": LIBM_SYMBOLS, "libdl.so": LIBDL_SYMBOLS}
 STUB_FLAGS = ("-nostdlib", "-ffreestanding", "-fno-builtin", "-w", "-shared")
-_HEADERS = ("dlfcn", "math", "pthread", "sched", "signal", "stdio", "stdlib", "string", "sys/auxv", "time", "unistd")
+_HEADERS = (
+    *("dlfcn", "math", "pthread", "sched", "signal", "stdio", "stdlib", "string"),
+    *("sys/auxv", "sys/mman", "time", "unistd"),
+)
 
 
 def ndk_tools(ndk: Path, target: Target) -> tuple[str, str]:

@@ -53,6 +53,10 @@ void *dlsym(void *library, const char *symbol);
 int dladdr(const void *address, Dl_info *info);
 int dlclose(void *library);
 
+/* sys/mman.h */
+#define MADV_HUGEPAGE 14
+int madvise(void *address, size_t bytes, int advice);
+
 /* time.h, unistd.h, sys/auxv.h */
 typedef long time_t;
 struct timespec {
