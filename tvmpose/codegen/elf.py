@@ -17,11 +17,11 @@ LIBM_SYMBOLS = frozenset(
 )
 LIBC_SYMBOLS = frozenset(
     """__cxa_atexit __cxa_finalize __sched_cpucount __stack_chk_fail __tls_get_addr abort calloc clock_gettime fclose
-    fdopen fopen fread free fwrite getauxval getenv malloc memcmp memcpy memmove memset mkstemp
+    fdopen fopen fread free fwrite getauxval getenv madvise malloc memcmp memcpy memmove memset mkstemp
     pthread_attr_destroy pthread_attr_init pthread_attr_setstacksize pthread_cond_broadcast pthread_cond_destroy
     pthread_cond_init pthread_cond_signal pthread_cond_wait pthread_create pthread_join pthread_mutex_destroy
-    pthread_mutex_init pthread_mutex_lock pthread_mutex_unlock pthread_sigmask rename sched_getaffinity
-    sigfillset snprintf strchr strcspn strlen strstr sysconf unlink vsnprintf""".split()
+    pthread_mutex_init pthread_mutex_lock pthread_mutex_unlock pthread_sigmask rename sched_getaffinity sigfillset
+    snprintf strchr strcspn strlen strstr sysconf unlink vsnprintf""".split()
 )
 LIBDL_SYMBOLS = frozenset({"dladdr", "dlclose", "dlopen", "dlsym"})
 
