@@ -9,7 +9,7 @@ from tvm.tirx import PrimFunc
 from tvmpose.cards.card import Card
 from tvmpose.cards.heads import DetectionHead, PartsHead
 from tvmpose.codegen.c_source import PixelSteps
-from tvmpose.codegen.pixels import layout_of
+from tvmpose.codegen.pixels import warp_facts
 from tvmpose.codegen.plan import Call, Plan, Tensor
 from tvmpose.kernels.decoders import kernel_of
 from tvmpose.kernels.gpu_decode import decodes_on_gpu, gpu_decode_kernel
@@ -107,18 +107,10 @@ def _steps(
 
 
 def _warp(name: str, spec: ModelSpec, card: Card) -> PrimFunc:
-    picture, preparation, crop = spec.inputs[0], card.input, card.crop
     return gpu_warp_kernel(
         "nv12" if name == "warp_nv12" else "packed",
         name=name,
-        input_shape=picture.shape,
-        input_dtype=picture.dtype,
-        layout=layout_of(picture.shape) or "NHWC",
-        colour=preparation.colour,
-        mean=preparation.mean,
-        std=preparation.std,
-        border=crop.border,
-        downscale=crop.downscale,
+        **warp_facts(spec.inputs[0], card.input, card.crop),
     )
 
 

@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 from math import prod
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tvm.tirx import PrimFunc
 
@@ -105,15 +105,22 @@ def _warp(name: str, picture: TensorSpec, preparation: Input, crop: Crop) -> Pri
     return warp_kernel(
         "nv12" if name == "warp_nv12" else "packed",
         name=name,
-        input_shape=picture.shape,
-        input_dtype=picture.dtype,
-        layout=layout_of(picture.shape) or "NHWC",
-        colour=preparation.colour,
-        mean=preparation.mean,
-        std=preparation.std,
-        border=crop.border,
-        downscale=crop.downscale,
+        **warp_facts(picture, preparation, crop),
     )
+
+
+def warp_facts(picture: TensorSpec, preparation: Input, crop: Crop) -> dict[str, Any]:
+    """What a warp does, whatever computes it."""
+    return {
+        "input_shape": picture.shape,
+        "input_dtype": picture.dtype,
+        "layout": layout_of(picture.shape) or "NHWC",
+        "colour": preparation.colour,
+        "mean": preparation.mean,
+        "std": preparation.std,
+        "border": crop.border,
+        "downscale": crop.downscale,
+    }
 
 
 @lru_cache(maxsize=4)
