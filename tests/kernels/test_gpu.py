@@ -127,7 +127,7 @@ def test_compile_device__cuda__the_launches_of_opencl():
     kernels = {v.name_hint: f for v, f in scheduled.functions_items() if isinstance(f, tvm.tirx.PrimFunc)}
     opencl, cuda = (
         compile_device(kernels, "net", gpu, host.llvm())
-        for gpu in (host.gpu, replace(host.gpu, api="cuda", arch="sm_87"))
+        for gpu in (host.gpu, replace(host.gpu, api="cuda", arch="sm_87", driver="11.4"))
     )
     assert opencl.launches == cuda.launches
     assert opencl.kernels == cuda.kernels
