@@ -15,7 +15,7 @@ Kind = TypeVar("Kind", bound=Value)
 Pick = Callable[[str, Sequence[Value], int], int]
 """Name, options, index of the default -> index of what is taken."""
 
-VERSION = 1
+VERSION = 2
 """Of names and meanings of the templates' decisions: records of another one are not used."""
 
 

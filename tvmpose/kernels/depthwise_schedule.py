@@ -3,11 +3,14 @@
 Every input meets only a handful of weights, so what counts is how often it is moved: a padded copy costs as much as the
 convolution itself. Kernels up to 7x7 read the picture directly and guard the taps that may lie outside it. Beyond that
 most tiles touch a border, and where a multiply-add takes an element of a register, as on 64-bit ARM, its addresses have
-no room for the distances: then padded rows are copied.
+no room for the distances: then padded rows are copied. So they are where small tiles would make floats of each byte for
+tap after tap, and take its zero point away.
 """
 
+from tvm.ir import Call
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
+from tvm.tirx import Sub
 
 from tvmpose.kernels.choices import Choices
 from tvmpose.kernels.guard_padding import guard_padding, is_zero_padding
@@ -28,6 +31,7 @@ from tvmpose.kernels.tiling import (
 
 _ACCUMULATORS = 8  # enough to hide the latency of multiply-adds; more drive the weights out of the registers
 _GUARDED_TAPS = 7
+_FEW = 4  # points of a tile
 _LINE = 16  # floats in a cache line
 
 
@@ -82,8 +86,10 @@ def schedule_depthwise_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA
     whole = output_shape(schedule, output)[3] == channels
     padding = schedule.get_producers(conv)
     guarded = whole and max(weight[:2]) <= _GUARDED_TAPS and all(is_zero_padding(schedule, pad) for pad in padding)
+    again = stride == 1 and tile.rows * tile.columns < _FEW  # each byte would be converted for most of its taps
+    in_order = isa.by_element or (again and any(_subtracts(schedule, pad) for pad in padding))
     if padding and guarded:
-        guarded = bool(choices.take(schedule, "guarded", (0, 1), int(not isa.by_element)))
+        guarded = bool(choices.take(schedule, "guarded", (0, 1), int(not in_order)))
     for pad in padding if guarded else ():
         schedule.compute_inline(pad)
     n, y, x, c = schedule.get_loops(output)
@@ -108,7 +114,7 @@ def schedule_depthwise_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA
     if not whole and extent(schedule, c_outer) > 1:  # only the last vector of channels tests its lanes
         schedule.annotate(c_outer, "pragma_loop_partition_hint", True)
     copies = padding and not guarded
-    if copies and isa.by_element:
+    if copies and in_order:
         parallel = schedule.fuse(n, band)
         for pad in padding:
             copy_rows(schedule, pad, parallel)
@@ -122,6 +128,12 @@ def schedule_depthwise_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA
     start_at(schedule, schedule.decompose_reduction(conv, ry), bias)
     if guarded and padding:
         guard_padding(schedule, conv)
+
+
+def _subtracts(schedule: Schedule, pad: SBlockRV) -> bool:
+    """Whether padding makes floats of bytes and takes their zero point away: better once than for each tap."""
+    value = schedule.get(pad).body.value
+    return isinstance(value, Call) and isinstance(value.args[1], Sub) and value.args[1].b.value != 0
 
 
 def _vectors_of_lines(vectors: int, lanes: int) -> int:

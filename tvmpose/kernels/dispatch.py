@@ -40,8 +40,7 @@ def schedule_kernel(function: PrimFunc, isa: VectorISA, choices: Choices | None 
         break
     else:
         generic.schedule_generic(schedule, isa, choices)
-    if isa.tiles_on_stack:
-        _to_stack(schedule)
+    _to_stack(schedule)
     return mark_rolled(schedule.mod["main"])
 
 
@@ -56,7 +55,7 @@ def _to_stack(schedule: Schedule) -> None:
     """Tiles of registers become variables of the kernel's own, which LLVM keeps in registers for certain.
 
     TVM 0.27 asks the runtime for a buffer of scope "local", as for a large one, and puts small "global" ones on the
-    stack. Where a tile is stored under a condition, only those are promoted.
+    stack. Where a tile is stored under a condition, or a loop must stay as it is, only those are promoted.
     """
     for block in schedule.get_child_blocks(schedule.get_sblock("root")):
         if any(region.source.scope() == "local" for region in schedule.get(block).writes):

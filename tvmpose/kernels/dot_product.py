@@ -23,7 +23,8 @@ class DotProduct:
     """taken: integers of each side in a lane; data: the dtype it takes; llvm: the LLVM intrinsic, "" for plain IR.
 
     pairwise: two products of bytes are summed in 16 bits and then, with their neighbours', in 32; `llvm` is that second
-    sum. multiply, broadcast: its instructions, and those that bring its input into every lane.
+    sum. multiply, broadcast: its instructions, and those that bring its input into every lane. in_flight: how many must
+    not wait for each other, for a core to be always busy.
     """
 
     name: str
@@ -35,6 +36,7 @@ class DotProduct:
     points: int = 1
     multiply: int = 1
     broadcast: int = 0
+    in_flight: int = 8
 
     @property
     def widens(self) -> bool:
@@ -87,10 +89,9 @@ class DotProduct:
 
 
 VNNI = tuple(DotProduct(f"vnni_{n * 32}", n, 4, "uint8", f"llvm.x86.avx512.vpdpbusd.{n * 32}") for n in (16, 8, 4))
-MADD = (
-    DotProduct("madd_512", 16, 2, "int16", "llvm.x86.avx512.pmaddw.d.512"),
-    DotProduct("madd_256", 8, 2, "int16", "llvm.x86.avx2.pmadd.wd"),
-    DotProduct("madd_128", 4, 2, "int16", "llvm.x86.sse2.pmadd.wd"),
+MADD = tuple(  # a product, whose register is needed beside all others, and a sum, which alone waits for the last one
+    DotProduct(f"madd_{lanes * 32}", lanes, 2, "int16", f"llvm.x86.{name}", multiply=2, in_flight=2)
+    for lanes, name in ((16, "avx512.pmaddw.d.512"), (8, "avx2.pmadd.wd"), (4, "sse2.pmadd.wd"))
 )
 SDOT = DotProduct("sdot", 4, 4, "int8", "llvm.aarch64.neon.sdot.v4i32.v16i8")
 SMMLA = DotProduct("smmla", 4, 8, "int8", "llvm.aarch64.neon.smmla.v4i32.v16i8", points=2)

@@ -48,7 +48,8 @@ def integer_tiles(
     """All that fit into the registers, the best by tiling.py's models first."""
     if isa.by_element and dot.taken >= 4:
         return by_element_tiles(*size, vectors, dot.lanes, isa.registers, dot)
-    return conv2d_tiles(*size, vectors, dot.lanes, isa.registers, ragged, whole=True)  # dot products take all lanes
+    # dot products take all lanes
+    return conv2d_tiles(*size, vectors, dot.lanes, isa.registers, ragged, whole=True, dot=dot)
 
 
 def adjacent_vectors(tile: RegisterTile, isa: VectorISA) -> int:

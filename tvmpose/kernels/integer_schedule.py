@@ -15,6 +15,7 @@ from tvmpose.kernels.load_pairs import IMPORT
 from tvmpose.kernels.start_at_bias import start_at, take_bias
 from tvmpose.kernels.tiling import (
     RegisterTile,
+    extent,
     inline_epilogue,
     load_inputs_by_vectors,
     output_shape,
@@ -23,6 +24,10 @@ from tvmpose.kernels.tiling import (
     tile_loops,
     vectorize_tile,
 )
+
+# steps from which LLVM would take several at a time, and add their products to each other before they reach the sums:
+# more registers than there are
+_LONG = 8
 
 
 def schedule_integer_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA, choices: Choices) -> None:
@@ -86,7 +91,7 @@ def _schedule_tiles(
         if channel is None:
             schedule.reorder(vector, row, column, lane)
             channel = outer[-1]
-    if channel is not None and isa.by_element and dot.llvm:
+    if channel is not None and dot.llvm and (isa.by_element or (dot.widens and extent(schedule, channel) >= _LONG)):
         keep_rolled(schedule, channel)
     schedule.annotate(conv, MULTIPLY_ADDS, prod(int(axis.dom.extent) for axis in schedule.get(conv).iter_vars))
     init = schedule.decompose_reduction(conv, outer[0])

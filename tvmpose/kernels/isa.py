@@ -12,7 +12,6 @@ class VectorISA:
     """Vector unit of one core. lanes: float32 lanes of the widest register; registers: architectural count.
 
     by_element: a multiply-add takes one element of a register for all its lanes.
-    tiles_on_stack: tiles of registers are variables that LLVM promotes, not buffers from the runtime.
     saturating: integers are narrowed with saturation, 16 bytes at a time.
     multiplies_long: a product of 16-bit integers is added to 32 bits by one instruction.
     """
@@ -21,7 +20,6 @@ class VectorISA:
     registers: int
     dot_products: tuple[DotProduct, ...] = (MULTIPLY_ADD,)  # of small integers, the best first
     by_element: bool = False
-    tiles_on_stack: bool = False
     saturating: bool = False
     multiplies_long: bool = False
 
@@ -52,7 +50,7 @@ class VectorISA:
         return min(widths, key=lambda width: (-(-channels // width) * max(width, narrowest), -channels % width, -width))
 
 
-_NEON = VectorISA(lanes=4, registers=16, tiles_on_stack=True, saturating=True, multiplies_long=True)
+_NEON = VectorISA(lanes=4, registers=16, saturating=True, multiplies_long=True)
 
 
 def vector_isa(target: Target) -> VectorISA:

@@ -18,7 +18,6 @@ from tvmpose.kernels.dot_product import FUSED, DotProduct
 from tvmpose.kernels.isa import VectorISA
 
 MANY_TASKS = 8  # keep up to four threads evenly busy
-_IN_FLIGHT = 8  # multiply-adds that do not wait for each other, for a core to be always busy
 _LOAD_TIME = 1.2  # in multiply-adds
 WRITTEN_OUT = 12  # tiles of channels whose last one is smaller: each of fewer has code of its own
 
@@ -34,19 +33,34 @@ class RegisterTile:
 
 
 def conv2d_tile(
-    height: int, width: int, vectors: int, lanes: int, registers: int, ragged: bool = False, whole: bool = False
+    height: int,
+    width: int,
+    vectors: int,
+    lanes: int,
+    registers: int,
+    ragged: bool = False,
+    whole: bool = False,
+    dot: DotProduct = FUSED,
 ) -> RegisterTile:
     """The tile that takes least time for the whole output, by a model of one step of the reduction.
 
-    Beside the accumulators a step holds its weight vectors and one broadcast input. The last tile of the channels may
+    Beside the accumulators a step holds its weight vectors, one broadcast input, and what a dot product of two
+    instructions leaves in between. The last tile of the channels may
     have fewer vectors, if there are few such tiles and they need not be whole ones. ragged: the last tile of a row may
     stand over its end, whose share of the work is then lost.
     """
-    return conv2d_tiles(height, width, vectors, lanes, registers, ragged, whole)[0]
+    return conv2d_tiles(height, width, vectors, lanes, registers, ragged, whole, dot)[0]
 
 
 def conv2d_tiles(
-    height: int, width: int, vectors: int, lanes: int, registers: int, ragged: bool = False, whole: bool = False
+    height: int,
+    width: int,
+    vectors: int,
+    lanes: int,
+    registers: int,
+    ragged: bool = False,
+    whole: bool = False,
+    dot: DotProduct = FUSED,
 ) -> list[RegisterTile]:
     """All that fit into the registers, the one of conv2d_tile first."""
     candidates = [
@@ -55,14 +69,15 @@ def conv2d_tiles(
         if vectors % count == 0 or (not whole and vectors // count < WRITTEN_OUT)
         for columns in (range(1, min(width, 16) + 1) if ragged else divisors(width, 16))
         for rows in divisors(height, 4)
-        if rows * columns * count + count + 1 <= registers and (rows == 1 or width % columns == 0)
+        if rows * columns * count + _held(rows * columns, count, dot) <= registers
+        and (rows == 1 or width % columns == 0)
     ]
 
     def time_of_a_point(tile: RegisterTile) -> float:
         points = tile.rows * tile.columns
         useful = width / (-(-width // tile.columns) * tile.columns)
         tiles, rest = divmod(vectors, tile.vectors)
-        time = tiles * _step_time(points, tile.vectors) + (_step_time(points, rest) if rest else 0)
+        time = tiles * _step_time(points, tile.vectors, dot) + (_step_time(points, rest, dot) if rest else 0)
         # of equally fast ones that with whole tiles, then with fewer loads, then with fewer rows
         tie = 1e-2 * bool(rest) + 1e-3 * (points + tile.vectors) / (points * tile.vectors) + 1e-6 * tile.rows
         return time / (points * useful**2) + tie
@@ -70,12 +85,20 @@ def conv2d_tiles(
     return sorted(candidates, key=time_of_a_point)
 
 
-def _step_time(points: int, vectors: int) -> float:
+def _held(points: int, vectors: int, dot: DotProduct) -> int:
+    """Registers beside the accumulators: weights and one input; or, by two instructions, a product too.
+
+    Then it may also be inputs and one vector of weights, for which compilers need another register.
+    """
+    return vectors + 1 if dot.multiply == 1 else min(vectors + 2, points + 3)
+
+
+def _step_time(points: int, vectors: int, dot: DotProduct) -> float:
     """Of one step of the reduction, in multiply-adds of a core that starts two of them and two loads in a cycle.
 
-    Each takes four cycles, so that eight have to be under way; loads get in each other's way a little.
+    A multiply-add takes four cycles, so that eight have to be under way; loads get in each other's way a little.
     """
-    return max(points * vectors, _LOAD_TIME * (points + vectors), _IN_FLIGHT)
+    return max(points * vectors, _LOAD_TIME * (points + vectors), dot.in_flight)
 
 
 def by_element_tile(
