@@ -20,7 +20,6 @@ from benchmarks.measuring import ROOT, Benchmark, Model, arguments, run
 from benchmarks.report import markdown_table
 from tvmpose.benchmark.machine import Disturbance, Machine
 from tvmpose.devices.local import LocalDevice, cores
-from tvmpose.kernels.choices import Choices
 from tvmpose.targets import host_target
 from tvmpose.tuning.build import Builder
 from tvmpose.tuning.crew import Crew
@@ -125,7 +124,7 @@ def draw(search: Search, count: int) -> list[Candidate]:
     """Different ones, decisions at random; fewer where the space has no more."""
     found: dict[int, Candidate] = {}
     for _ in range(count * _DRAWS):
-        candidate = search.space.make(Choices(search.space.at_random))
+        candidate = search.space.make(search.space.at_random)
         if candidate:
             found.setdefault(candidate.code, candidate)
         if len(found) == count:

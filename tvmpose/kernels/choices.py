@@ -16,7 +16,7 @@ Pick = Callable[[str, Sequence[Value], int], int]
 """Name, options, index of the default -> index of what is taken."""
 
 VERSION = 2
-"""Of names and meanings of the templates' decisions: records of another one are not used."""
+"""Of the templates' decisions, what they mean and their defaults: records of another one are not used."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 import tvm_ffi
 from tvm.tirx import PrimFunc
 
-from tvmpose.kernels.choices import Choices, Value, given
+from tvmpose.kernels.choices import Choices, Pick, Value, given
 from tvmpose.kernels.dispatch import schedule_kernel
 from tvmpose.kernels.isa import VectorISA
 from tvmpose.tuning.features import features
@@ -38,6 +38,34 @@ class Candidate:
 
 
 @dataclass
+class Made:
+    """What decisions lead to: a template, which takes a hundredth of a second, does not run twice for the same ones.
+
+    asked: behind each beginning of a template's decisions, the name and the options of the next one.
+    """
+
+    asked: dict[tuple[Value, ...], tuple[str, tuple[Value, ...]]] = field(default_factory=dict)
+    candidates: dict[tuple[Value, ...], Candidate | None] = field(default_factory=dict)
+
+    def follow(self, pick: Pick) -> Decisions:
+        """What it would decide, as far as is known what is asked."""
+        path: tuple[Value, ...] = ()
+        decided: Decisions = {}
+        while path in self.asked:
+            name, options = self.asked[path]
+            decided[name] = options[pick(name, options, 0) if len(options) > 1 else 0]
+            path += (decided[name],)
+        return decided
+
+    def keep(self, choices: Choices, candidate: Candidate | None) -> None:
+        path: tuple[Value, ...] = ()
+        for name, taken in choices.taken.items():
+            self.asked[path] = (name, taken.options)
+            path += (taken.value,)
+        self.candidates[path] = candidate
+
+
+@dataclass
 class Space:
     """All that a task's template can decide, and what is known of it."""
 
@@ -46,24 +74,36 @@ class Space:
     rng: random.Random
     seen: set[int] = field(default_factory=set)  # codes that were measured or failed
     known: list[tuple[Decisions, float]] = field(default_factory=list)  # with the ratio to the default's value
+    made: Made = field(default_factory=Made)
 
-    def make(self, choices: Choices) -> Candidate | None:
+    def make(self, pick: Pick) -> Candidate | None:
         """None where the template fails: these decisions do not go together."""
         from tvm.s_tir.schedule import ScheduleError
 
+        decided = self.made.follow(pick)
+        path = tuple(decided.values())
+        if path in self.made.candidates:
+            return self.made.candidates[path]
+
+        def further(name: str, options: Sequence[Value], default: int) -> int:
+            return options.index(decided[name]) if name in decided else pick(name, options, default)
+
+        choices, candidate = Choices(further), None
         try:
             function = schedule_kernel(self.task.function, self.isa, choices)
+            candidate = Candidate(choices.values, function, tvm_ffi.structural_hash(function))
         except (ScheduleError, ValueError, RuntimeError):
-            return None
-        return Candidate(choices.values, function, tvm_ffi.structural_hash(function))
+            pass
+        self.made.keep(choices, candidate)
+        return candidate
 
     def default(self) -> Candidate:
-        candidate = self.make(Choices())
+        candidate = self.make(Choices().pick)
         assert candidate is not None
         return candidate
 
     def make_from(self, decisions: Mapping[str, Value]) -> Candidate | None:
-        return self.make(Choices(given(decisions)))
+        return self.make(given(decisions))
 
     def correct(self, decisions: Decisions, ratio: float) -> None:
         """A candidate that is known was measured again, and better."""
@@ -80,11 +120,11 @@ class Space:
         """New candidates, fewer than asked for where no more are found."""
         drawn: dict[int, Candidate] = {}
         parents = [decisions for decisions, _ in sorted(self.known, key=lambda pair: pair[1])[:_PARENTS]]
-        for index in range(_POPULATION):
+        for index in range(_POPULATION if model.is_ready else count):
             mutate = bool(parents) and index % 4 != 3
             for _ in range(_ATTEMPTS):
                 pick = self._mutation(self.rng.choice(parents)) if mutate else self.at_random
-                candidate = self.make(Choices(pick))
+                candidate = self.make(pick)
                 if candidate and candidate.code not in self.seen and candidate.code not in drawn:
                     drawn[candidate.code] = candidate
                     break
@@ -123,6 +163,11 @@ class CostModel:
         self._booster: Any = None
         self._defaults: dict[str, np.ndarray] = {}  # features, by workload
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has seen enough to rank candidates."""
+        return len(self._rows) >= self.ENOUGH
+
     def learn(self, task: Task, measured: Sequence[tuple[Candidate, float]]) -> None:
         if not measured:
             return
@@ -132,7 +177,7 @@ class CostModel:
 
     def predict(self, task: Task, candidates: Sequence[Candidate]) -> np.ndarray | None:
         """A score each, less is better."""
-        if len(self._rows) < self.ENOUGH or not candidates:
+        if not self.is_ready or not candidates:
             return None
         import xgboost
 
