@@ -1,5 +1,6 @@
 """The benchmark of the quantized models: what its table says of which row."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,9 +35,15 @@ def test_describe__run_that_cannot_be_trusted__says_so():
     assert f"- {MOVENET}, 1 does not count: LiteRT took 9.0 ms, known for 4.4 ms." in text
 
 
-def test_document__has_the_marks():
-    text = int8.DOCUMENT.read_text()
-    assert text.count("<!-- int8: begin -->\n") == text.count("<!-- int8: end -->\n") == 1
+@pytest.mark.parametrize("kind", int8.KINDS)
+def test_document__each_kind_of_machine__has_its_marks_and_numbers(kind: str):
+    text, mark = int8.DOCUMENT.read_text(), int8.mark(kind)
+    assert text.count(f"<!-- {mark}: begin -->\n") == text.count(f"<!-- {mark}: end -->\n") == 1
+    assert json.loads(int8.result(kind).read_text())["machine"]["cpu"]
+
+
+def test_kind_of_machine__this_one__is_what_its_cpu_says():
+    assert (int8.kind_of_machine() == "with VNNI") == ("vnni" in Path("/proc/cpuinfo").read_text())
 
 
 @pytest.mark.parametrize("name", int8.MODELS)

@@ -35,12 +35,13 @@ def schedule_kernel(function: PrimFunc, isa: VectorISA, choices: Choices | None 
     if is_written_out(function):
         return function
     schedule, choices = Schedule(function), choices or Choices()
-    for block, name in templates_in(schedule):
-        _TEMPLATES[name](schedule, block, isa, choices)
-        break
-    else:
+    block, name = next(iter(templates_in(schedule)), (None, "generic"))
+    if block is None:
         generic.schedule_generic(schedule, isa, choices)
-    _to_stack(schedule)
+    else:
+        _TEMPLATES[name](schedule, block, isa, choices)
+    if name != "depthwise_conv2d" or isa.depthwise_on_stack:
+        _to_stack(schedule)
     return mark_rolled(schedule.mod["main"])
 
 
@@ -55,7 +56,9 @@ def _to_stack(schedule: Schedule) -> None:
     """Tiles of registers become variables of the kernel's own, which LLVM keeps in registers for certain.
 
     TVM 0.27 asks the runtime for a buffer of scope "local", as for a large one, and puts small "global" ones on the
-    stack. Where a tile is stored under a condition, or a loop must stay as it is, only those are promoted.
+    stack. Where a tile is stored under a condition, or a loop must stay as it is, only those are promoted. Not on x86
+    for depthwise convolutions: their loops are written out, and of so many multiply-adds LLVM then moves so many apart
+    from their loads that there are too few registers (7x7: 2.5 times as slow).
     """
     for block in schedule.get_child_blocks(schedule.get_sblock("root")):
         if any(region.source.scope() == "local" for region in schedule.get(block).writes):

@@ -12,6 +12,7 @@ class VectorISA:
     """Vector unit of one core. lanes: float32 lanes of the widest register; registers: architectural count.
 
     by_element: a multiply-add takes one element of a register for all its lanes.
+    depthwise_on_stack: tiles of depthwise convolutions are variables too, like all others (see dispatch._to_stack).
     saturating: integers are narrowed with saturation, 16 bytes at a time.
     multiplies_long: a product of 16-bit integers is added to 32 bits by one instruction.
     """
@@ -20,6 +21,7 @@ class VectorISA:
     registers: int
     dot_products: tuple[DotProduct, ...] = (MULTIPLY_ADD,)  # of small integers, the best first
     by_element: bool = False
+    depthwise_on_stack: bool = False
     saturating: bool = False
     multiplies_long: bool = False
 
@@ -50,7 +52,7 @@ class VectorISA:
         return min(widths, key=lambda width: (-(-channels // width) * max(width, narrowest), -channels % width, -width))
 
 
-_NEON = VectorISA(lanes=4, registers=16, saturating=True, multiplies_long=True)
+_NEON = VectorISA(lanes=4, registers=16, depthwise_on_stack=True, saturating=True, multiplies_long=True)
 
 
 def vector_isa(target: Target) -> VectorISA:
