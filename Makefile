@@ -19,13 +19,14 @@ demo: .venv/demo.stamp
 	$(BIN)/tvmpose compile blazepose-full --target host -o build/blazepose-full
 	$(BIN)/tvmpose run build/blazepose-full build/astronaut.png --box 20,10,400,800 --draw build/astronaut-pose.png
 
-# worksteal: a worker begins with neighbouring tests, which share what they are made of
+# worksteal: a worker begins with neighbouring tests, which share what they are made of; durations: what to make smaller
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal --durations 25
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(PYTEST)
 
 # 5 is pytest's code for "nothing to run"
 test-slow: .venv/dev.stamp
-	$(BIN)/python -m pytest -m slow -n auto --dist worksteal || [ $$? -eq 5 ]
+	$(PYTEST) -m slow || [ $$? -eq 5 ]
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
