@@ -28,6 +28,7 @@ from tvmpose.kernels.tiling import (
 # steps from which LLVM would take several at a time, and add their products to each other before they reach the sums:
 # more registers than there are
 _LONG = 8
+_ON_STACK = 1024  # bytes from which TVM 0.27 asks the runtime for a tile: rolled loops would leave its sums in memory
 
 
 def schedule_integer_conv2d(schedule: Schedule, conv: SBlockRV, isa: VectorISA, choices: Choices) -> None:
@@ -91,8 +92,10 @@ def _schedule_tiles(
         if channel is None:
             schedule.reorder(vector, row, column, lane)
             channel = outer[-1]
-    if channel is not None and dot.llvm and (isa.by_element or (dot.widens and extent(schedule, channel) >= _LONG)):
-        keep_rolled(schedule, channel)
+    sum_bytes = 4 * tile.rows * tile.columns * tile.vectors * tile.lanes
+    if channel is not None and dot.llvm:
+        if isa.by_element or (dot.widens and extent(schedule, channel) >= _LONG and sum_bytes < _ON_STACK):
+            keep_rolled(schedule, channel)
     schedule.annotate(conv, MULTIPLY_ADDS, prod(int(axis.dom.extent) for axis in schedule.get(conv).iter_vars))
     init = schedule.decompose_reduction(conv, outer[0])
     start_at(schedule, init, bias)
