@@ -14,6 +14,7 @@ NAMES = (
     "fusion_bound",
     "gpu_estimates",
     "int8",
+    "opencl_gate",
     "quantized_accuracy",
     "quantized_exports",
     "smallest",
