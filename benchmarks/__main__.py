@@ -15,6 +15,7 @@ NAMES = (
     "gpu_estimates",
     "int8",
     "limits",
+    "opencl_gate",
     "quantized_accuracy",
     "quantized_exports",
     "smallest",

@@ -13,13 +13,13 @@ from tests.tiny import Tiny
 from tvmpose import gate
 from tvmpose.cli.main import main
 from tvmpose.codegen.bundle import MANIFEST, SAMPLE
-from tvmpose.compile import Options, Report, _runs_here, compile_model, resolve
+from tvmpose.compile import Options, Report, compile_model, resolve
 from tvmpose.errors import InputError, ModelError, SetupError
 from tvmpose.frontend.source import Source
 from tvmpose.runtime import load
 from tvmpose.runtime.pose import MachineError
 from tvmpose.runtime.pose import main as check_main
-from tvmpose.targets import Target, host_target, load_target, needed_features
+from tvmpose.targets import host_target, load_target, needed_features
 
 CARRIED = ("pose.py", "smooth.py", "tvmpose.h", "tvmpose_smooth.h")  # by every bundle
 MODELS = Path(__file__).parents[1] / "models"
@@ -325,9 +325,3 @@ def test_compile__card_of_another_model__says_what_does_not_fit(
         compile_model(options(tiny, tmp_path / "bundle"))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "bundle").exists()
-
-
-@pytest.mark.parametrize("triple", ["riscv64-linux-gnu", "x86_64-linux-musl", "aarch64-linux-gnu"])
-def test_runs_here__foreign_architecture_or_c_library__not(triple: str):
-    assert _runs_here(host_target())
-    assert not _runs_here(Target("foreign", "a target without features to check", triple, "generic"))

@@ -10,11 +10,10 @@ from tvmpose import __version__, gate
 from tvmpose.cards import Card, card_for_hash, load_card, pull, pull_sample, sha256_of
 from tvmpose.codegen import bundle
 from tvmpose.codegen.levels import compile_levels
-from tvmpose.codegen.library import Library, Progress, Work, finish_library
-from tvmpose.codegen.names import Names
+from tvmpose.codegen.library import Library, Progress, Work
 from tvmpose.codegen.toolchain import toolchain_for
 from tvmpose.compact import Compact
-from tvmpose.devices.machine import Machine, board_of, where_verified
+from tvmpose.devices.machine import Machine, where_verified
 from tvmpose.errors import InputError, ModelError, SetupError, VerifyError
 from tvmpose.extras import require
 from tvmpose.flip_test import FlipTestJudge, Mirrored, mirrored_outputs, picture_axis
@@ -23,7 +22,8 @@ from tvmpose.pose.skeletons import SKELETONS
 from tvmpose.quantize.request import Quantized, Request
 from tvmpose.selection import PartialJudge, Selection, parse, select
 from tvmpose.self_check import self_check
-from tvmpose.targets import Target, gpu_stand_in, host_target, needed_features
+from tvmpose.targets import Target
+from tvmpose.trials import Trial, find_trials, stand_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -148,7 +148,6 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
     """
     require("tvm", extra="compiler")
     from tvmpose.passes.pipeline import begin_pipeline
-    from tvmpose.qdq import output_steps
 
     bundle.refuse_other_files(options.output.resolve())
     toolchain_for(options.target)  # is there one?
@@ -156,41 +155,19 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
         _make_dump(options.dump / "build")
     pictures = _pictures(options) if options.verify else []
     network = import_network(options, progress)
-    module, spec, options = network.module, network.spec, replace(options, card=network.card)
-    source_rounding, rounding, done = network.source_rounding, network.rounding, network.quantized
-    judge = options.source.judge(rounding=source_rounding and source_rounding.value) if options.verify else None
-    if judge and network.mirrored:
-        judge = FlipTestJudge(judge, network.picture_axis, network.mirrored)
-    if judge and network.selection:
-        judge = PartialJudge(judge, network.selection)
+    judge = _judge(options, network) if options.verify else None
     with tempfile.TemporaryDirectory(prefix="tvmpose-") as temporary:
         directory = options.dump / "build" if options.dump else Path(temporary)
-        weights = Compact.FLOAT16 if done else options.weights
-        work = Work(spec, options.card, progress, options.dump, options.guard_bytes, rounding, weights, options.records)
-        begun = begin_pipeline(module, work.after_phase)
+        work = _work(options, network, progress)
+        begun = begin_pipeline(network.module, work.after_phase)
         libraries = compile_levels(begun, options.target, options.name, directory, work)
-        verifications, sample = [bundle.Verification("not verified")] * len(libraries), None
-        verified: dict[str, bundle.Verification] = {}  # by target, the most demanding first
-        findings = None
+        verified = _Verified([bundle.Verification("not verified")] * len(libraries))
         if judge:
-            trials = [trial for library in libraries if (trial := _trial(library, options.name))]
-            if not trials:
-                stand_in = _for_this_machine(begun, options.target, options.name, directory, work)
-                trials = [_Trial(stand_in, Machine(stand_in.target), "host-equivalent only")]
-            if rounding and options.card:
-                pictures = [(name, gate.at_network_size(options.card, picture)) for name, picture in pictures]
-            steps = output_steps(module["main"]) if source_rounding else None
-            for trial in trials:
-                with trial.machine.open(trial.library.path, options.name, spec, options.card) as pose:
-                    found = _verify(options, trial.machine, pose, judge, spec, pictures, rounding, steps)
-                    sample = sample or self_check(options.card, judge, pose if rounding else None, spec, pictures)
-                summary = _summary(found) + where_verified(options.target, trial.status)
-                progress("verify", _of_level(options, trial.library.target, summary))
-                verified[trial.library.target.name] = bundle.Verification(trial.status, **vars(found))
-                findings = findings or found
-            verifications = [_verification(library, verified) for library in libraries]
-        manifest = _write(options, libraries, spec, verifications, sample, rounding, done)
-    return Report(manifest, libraries, findings)
+            trials = find_trials(libraries, options.name)
+            trials = trials or [stand_in(begun, options.target, options.name, directory, work)]
+            verified = _verify(options, network, judge, pictures, libraries, trials, progress)
+        manifest = _write(options, network, libraries, verified)
+    return Report(manifest, libraries, verified.findings)
 
 
 @dataclass(frozen=True)
@@ -240,50 +217,98 @@ def import_network(options: Options, progress: Progress = lambda step, result: N
     return Network(module, spec, card, source_rounding, rounding, quantized, selection, mirrored, axis)
 
 
+def _judge(options: Options, network: Network) -> "Judge":
+    """The source model in its own runtime; what was cut off or mirrored is done to its results."""
+    rounding = network.source_rounding
+    judge = options.source.judge(rounding=rounding and rounding.value)
+    if network.mirrored:
+        judge = FlipTestJudge(judge, network.picture_axis, network.mirrored)
+    return PartialJudge(judge, network.selection) if network.selection else judge
+
+
+def _work(options: Options, network: Network, progress: Progress) -> Work:
+    weights = Compact.FLOAT16 if network.quantized else options.weights
+    return Work(
+        network.spec,
+        network.card,
+        progress,
+        options.dump,
+        options.guard_bytes,
+        network.rounding,
+        weights,
+        options.records,
+    )
+
+
 @dataclass(frozen=True)
-class _Trial:
-    """A library that the gate can run, and where."""
+class _Verified:
+    """What the gate gave."""
 
-    library: Library
-    machine: Machine
-    status: bundle.Status
-
-
-def _trial(library: Library, name: str) -> _Trial | None:
-    if _runs_here(library.target) and (not library.target.gpu or _opens(library, name)):
-        return _Trial(library, Machine(library.target), "verified")
-    board = board_of(library.target)
-    return _Trial(library, Machine(library.target, board), "emulated") if board else None
+    verifications: Sequence[bundle.Verification]  # by library
+    sample: bytes | None = None
+    findings: gate.Findings | None = None  # of the first trial
 
 
-def _for_this_machine(module: "IRModule", target: Target, name: str, folder: Path, work: Work) -> Library:
-    """In place of libraries that cannot be run: a GPU's very schedules by this machine's OpenCL, where it has that."""
-    stand_in = gpu_stand_in(target, host_target())
-    for machine, where in ((stand_in, "gpu-host"), (host_target(), "host")):
-        if machine:
-            (folder / where).mkdir(exist_ok=True)
-            its = replace(work, dump=work.dump and work.dump / where)
-            library = finish_library(module, machine, Names(name), folder / where, its)
-            if not machine.gpu or _opens(library, name):
-                break
-    return library
+def _verify(
+    options: Options,
+    network: Network,
+    judge: "Judge",
+    pictures: "list[tuple[str, np.ndarray]]",
+    libraries: Sequence[Library],
+    trials: Sequence[Trial],
+    progress: Progress,
+) -> _Verified:
+    """Run the trials, of which there is one at least, the most demanding first. Raises VerifyError."""
+    from tvmpose.qdq import output_steps
+
+    card, spec, rounding = network.card, network.spec, network.rounding
+    if rounding and card:
+        pictures = [(name, gate.at_network_size(card, picture)) for name, picture in pictures]
+    steps = output_steps(network.module["main"]) if network.source_rounding else None
+    verified: dict[str, bundle.Verification] = {}  # by target
+    sample, findings = None, None
+    for trial in trials:
+        with trial.machine.open(trial.library.path, options.name, spec, card) as pose:
+            found = gate.compare(pose, judge, card, spec.inputs[0], pictures, steps)
+            _require(found, options, network, trial.machine, judge, pictures)
+            sample = sample or self_check(card, judge, pose if rounding else None, spec, pictures)
+        summary = _summary(found) + where_verified(options.target, trial.status)
+        progress("verify", _of_level(options, trial.library.target, summary))
+        verified[trial.library.target.name] = bundle.Verification(trial.status, **vars(found))
+        findings = findings or found
+    return _Verified([_verification(library, verified) for library in libraries], sample, findings)
 
 
-def _opens(library: Library, name: str) -> bool:
-    """Whether this machine has the GPU that a library needs, and its driver."""
-    from tvmpose.runtime.pose import MachineError, open_library
+def _require(
+    findings: gate.Findings,
+    options: Options,
+    network: Network,
+    machine: Machine,
+    judge: "Judge",
+    pictures: "list[tuple[str, np.ndarray]]",
+) -> None:
+    """Raise VerifyError where they are not good enough."""
+    from tvmpose.divergence import first_divergence
+
+    if options.is_lossy:
+        if not options.accept_loss:
+            gate.require_accuracy(findings, network.card, options.precision)
+        return
+
+    def diverging() -> Iterator[str]:
+        tensor = gate.expect(judge, network.card, network.spec.inputs[0], pictures[0][1]).input
+        yield first_divergence(options.source, machine, tensor, network.rounding)
 
     try:
-        open_library(library.path, name).close()
-    except MachineError:
-        return False
-    return True
+        gate.require_agreement(findings, network.card, diverging())
+    except VerifyError as error:
+        raise VerifyError(_of_level(options, machine.target, str(error))) from error
 
 
 def _verification(library: Library, verified: Mapping[str, bundle.Verification]) -> bundle.Verification:
     """By target. Of a library that could not be run what the most demanding one gave that could."""
-    stand_in = next(iter(verified.values()))
-    return verified.get(library.target.name) or replace(stand_in, status="host-equivalent only")
+    most_demanding = next(iter(verified.values()))
+    return verified.get(library.target.name) or replace(most_demanding, status="host-equivalent only")
 
 
 def _of_level(options: Options, target: Target, text: str) -> str:
@@ -318,12 +343,6 @@ def _rounding_of(options: Options, module: "IRModule") -> "Rounding | None":
     return None
 
 
-def _runs_here(target: Target) -> bool:
-    """Whether this machine can load the target's libraries: the same system and C library, and all features."""
-    host = host_target()
-    return target.triple == host.triple and needed_features(target) <= needed_features(host)
-
-
 def _pass_through_tvm() -> None:
     """An exception of a pass of ours comes back from TVM's C++ as a RuntimeError, unless its type is registered."""
     from tvm_ffi import register_error
@@ -343,35 +362,6 @@ def _pictures(options: Options) -> "list[tuple[str, np.ndarray]]":
     return gate.read_samples(options.samples, None if options.samples else pull_sample("astronaut"))
 
 
-def _verify(
-    options: Options,
-    machine: Machine,
-    pose: gate.Network,
-    judge: "Judge",
-    spec: "ModelSpec",
-    pictures: "list[tuple[str, np.ndarray]]",
-    rounding: "Rounding | None",
-    steps: Sequence[float | None] | None,
-) -> gate.Findings:
-    from tvmpose.divergence import first_divergence
-
-    findings = gate.compare(pose, judge, options.card, spec.inputs[0], pictures, steps)
-    if options.is_lossy:
-        if not options.accept_loss:
-            gate.require_accuracy(findings, options.card, options.precision)
-        return findings
-
-    def diverging() -> Iterator[str]:
-        tensor = gate.expect(judge, options.card, spec.inputs[0], pictures[0][1]).input
-        yield first_divergence(options.source, machine, tensor, rounding)
-
-    try:
-        gate.require_agreement(findings, options.card, diverging())
-    except VerifyError as error:
-        raise VerifyError(_of_level(options, machine.target, str(error))) from error
-    return findings
-
-
 def _summary(findings: gate.Findings) -> str:
     tensors = f"tensors within {findings.tensors_max_relative:.1e} of their maximum"
     if findings.tensors_within_step is not None:
@@ -385,21 +375,13 @@ def _summary(findings: gate.Findings) -> str:
     return f"{findings.samples} samples, {findings.joints} joints against {findings.judge}: {distances}, {tensors}"
 
 
-def _write(
-    options: Options,
-    libraries: Sequence[Library],
-    spec: "ModelSpec",
-    verifications: Sequence[bundle.Verification],
-    sample: bytes | None,
-    rounding: "Rounding | None",
-    quantized: Quantized | None,
-) -> bundle.Manifest:
-    card = options.card
+def _write(options: Options, network: Network, libraries: Sequence[Library], verified: _Verified) -> bundle.Manifest:
+    card, spec, rounding = network.card, network.spec, network.rounding
     manifest = bundle.Manifest(
         name=options.name,
         symbol=options.name,
         tvmpose_version=__version__,
-        libraries=tuple(map(_entry, libraries, verifications)),
+        libraries=tuple(map(_entry, libraries, verified.verifications)),
         model=bundle.Model(
             options.source.path.name, sha256_of(options.source.path), options.source.format, spec.inputs, spec.outputs
         ),
@@ -408,15 +390,15 @@ def _write(
         tools=libraries[0].tools,
         rounding=rounding and rounding.value,
         precision=options.precision,
-        quantized=quantized,
+        quantized=network.quantized,
         finds_people=card is not None and card.head.finds_people,
         flip_test=options.flip_test,
     )
     contents: dict[str, bundle.Content] = {library.path.name: library.path for library in libraries}
     if options.static:
         contents[libraries[0].archive.name] = libraries[0].archive
-    if sample:
-        contents[bundle.SAMPLE] = sample
+    if verified.sample:
+        contents[bundle.SAMPLE] = verified.sample
     return bundle.write_bundle(options.output, manifest, contents)
 
 

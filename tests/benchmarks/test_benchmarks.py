@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import boards, deployment, measuring, report, smallest, smoothing, startup
+from benchmarks import boards, deployment, measuring, opencl_gate, report, smallest, smoothing, startup
 from tests.conftest import FakeBundle
 from tvmpose.benchmark import machine
 from tvmpose.pose.skeletons import skeleton
@@ -45,7 +45,8 @@ def test_replace_between_marks__without_both_in_order__leaves_the_file(tmp_path:
 def test_documents__that_the_benchmarks_write__have_the_marks() -> None:
     for document in deployment.DOCUMENTS:
         assert document.read_text().count("<!-- deployment: begin -->\n") == 1
-    for name, module in (("startup", startup), ("boards", boards), ("smallest", smallest), ("smoothing", smoothing)):
+    modules = {"startup": startup, "boards": boards, "smallest": smallest, "smoothing": smoothing}
+    for name, module in {**modules, "opencl_gate": opencl_gate}.items():
         assert module.DOCUMENT.read_text().count(f"<!-- {name}: begin -->\n") == 1
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.devices.test_board_pose import BOARD
 from tests.sabotage import relu_becomes_tanh
 from tests.tiny import Tiny, write_tiny, write_tiny_quantized
-from tvmpose import compile as compilation
+from tvmpose import trials
 from tvmpose.codegen.bundle import SAMPLE
 from tvmpose.compile import Report, compile_model, resolve
 from tvmpose.devices import machine
@@ -36,8 +36,8 @@ def compiled(tiny: Tiny, output: Path) -> Report:
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Libraries do not run on this machine, but on a board that happens to be this machine."""
-    monkeypatch.setattr(compilation, "_runs_here", lambda target: False)
-    monkeypatch.setattr(compilation, "board_of", lambda target: BOARD)
+    monkeypatch.setattr(trials, "runs_here", lambda target: False)
+    monkeypatch.setattr(trials, "board_of", lambda target: BOARD)
 
 
 @needs_cc
@@ -48,8 +48,8 @@ def test_compile__board_that_is_up__findings_and_sample_are_those_of_this_machin
     tiny = write(tmp_path / "tiny")
     here = compiled(tiny, tmp_path / "here")
     with monkeypatch.context() as patch:
-        patch.setattr(compilation, "_runs_here", lambda target: False)
-        patch.setattr(compilation, "board_of", lambda target: BOARD)
+        patch.setattr(trials, "runs_here", lambda target: False)
+        patch.setattr(trials, "board_of", lambda target: BOARD)
         there = compiled(tiny, tmp_path / "there")
     assert here.findings == there.findings and here.findings is not None
     samples = [np.load(tmp_path / folder / SAMPLE) for folder in ("here", "there")]

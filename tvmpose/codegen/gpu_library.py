@@ -4,23 +4,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tvmpose import __version__
-from tvmpose.codegen.c_source import LibraryFacts, library_source
 from tvmpose.codegen.cuda import cuda_images
 from tvmpose.codegen.device_code import DeviceCode, Launch, Scratch, compile_device
 from tvmpose.codegen.gpu_pixels import GpuPixels, add_gpu_pixel_steps
 from tvmpose.codegen.gpu_source import GpuTables, Image, PlannedLaunch
 from tvmpose.codegen.half_storage import halve_activations, with_half_arguments
-from tvmpose.codegen.kernel_object import compile_kernels
-from tvmpose.codegen.library import Library, Work, steps_of, tool_versions
+from tvmpose.codegen.kernel_object import compile_kernels, kernels_of
+from tvmpose.codegen.library import Library, Work
+from tvmpose.codegen.link import Compiled, link_library
 from tvmpose.codegen.names import Names
 from tvmpose.codegen.plan import Call, Plan, plan_module
-from tvmpose.codegen.toolchain import build_library, toolchain_for
 from tvmpose.compact import Compact
 from tvmpose.errors import InputError, ModelError
 from tvmpose.passes.pipeline import finish_pipeline
 from tvmpose.qdq import is_quantized
-from tvmpose.targets import Gpu, Target, checked_features, needed_features
+from tvmpose.targets import Gpu, Target, needed_features
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
@@ -28,9 +26,7 @@ if TYPE_CHECKING:
 
 def finish_gpu_library(module: "IRModule", target: Target, names: Names, directory: Path, work: Work) -> Library:
     """DIRECTORY/libNAME.so for what begin_pipeline returned. Raises ModelError for what has no kernels on GPUs."""
-    from tvm.tirx import PrimFunc
-
-    gpu, toolchain, progress = target.gpu, toolchain_for(target), work.progress
+    gpu, progress = target.gpu, work.progress
     assert gpu is not None
     if is_quantized(module["main"]):
         raise ModelError(f"{target.name}: quantized models have no kernels for GPUs yet: choose a target without one")
@@ -42,9 +38,8 @@ def finish_gpu_library(module: "IRModule", target: Target, names: Names, directo
     module = finish_pipeline(module, target.llvm(), work.after_phase, weights=work.weights, gpu=gpu)
     half = half and gpu.api == "opencl"  # in memory; tensor cores take theirs from float32
     plan = plan_module(module, gpu.alignment, half)
-    plan.rename(plan.inputs, [tensor.name for tensor in work.spec.inputs])
-    plan.rename(plan.outputs, [tensor.name for tensor in work.spec.outputs])
-    functions = {var.name_hint: f for var, f in module.functions_items() if isinstance(f, PrimFunc)}
+    plan.name_ends(work.spec)
+    functions = kernels_of(module)
     pixels = add_gpu_pixel_steps(plan, work.spec, work.card) if work.card else None
     device = compile_device({**functions, **(pixels.kernels if pixels else {})}, names.symbol, gpu, target.llvm())
     calls: dict[int | str, Call] = dict(enumerate(plan.calls))
@@ -56,11 +51,7 @@ def finish_gpu_library(module: "IRModule", target: Target, names: Names, directo
         device, by_call = changed.code, dict(changed.launches)
     launches = _launches(plan, by_call, pixels)
     plan.place()
-    progress(
-        "plan",
-        f"{len(plan.calls)} calls, {sum(map(len, launches.values()))} launches, arena {plan.arena_bytes / 1e6:.2f} MB, "
-        f"weights {len(plan.weights) / 1e6:.2f} MB",
-    )
+    progress("plan", plan.summary(f", {sum(map(len, launches.values()))} launches"))
     tables = GpuTables(
         gpu.api.upper(),
         device_images(device, gpu),
@@ -76,27 +67,9 @@ def finish_gpu_library(module: "IRModule", target: Target, names: Names, directo
     host = pixels.host_kernels if pixels else {}
     workspace = compile_kernels(host, names.symbol, target.llvm(), directory / "kernels.o") if host else 0
     features = needed_features(target) if host else frozenset()
-    mask = sum(1 << checked_features()[feature] for feature in features)
-    facts = LibraryFacts(names, __version__, target.name, mask, workspace)
-    (directory / "weights.bin").write_bytes(plan.weights)
-    (directory / "code.bin").write_bytes(tables.code)
-    source = library_source(plan, facts, pixels.steps if pixels else None, tables)
-    (directory / f"{names.symbol}.c").write_text(source)
-    path = build_library(directory, names, toolchain)
-    progress("link", f"{path.name}, {path.stat().st_size / 1e6:.2f} MB")
-    return Library(
-        target,
-        path,
-        directory / names.archive,
-        plan.arena_bytes,
-        len(plan.weights),
-        workspace,
-        len(device.kernels),
-        len(plan.calls),
-        tuple(sorted(features)),
-        tool_versions(toolchain.version()),
-        steps_of(plan, functions),
-    )
+    steps = pixels.steps if pixels else None
+    compiled = Compiled(plan, functions, steps, len(device.kernels), workspace, features, tables)
+    return link_library(compiled, target, names, directory, work)
 
 
 def device_images(device: DeviceCode, gpu: Gpu) -> tuple[Image, ...]:

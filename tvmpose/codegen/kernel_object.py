@@ -28,6 +28,11 @@ def kernel_symbol(name: str, kernel: str) -> str:
     return f"__tvm_ffi_{name}_{kernel}"
 
 
+def kernels_of(module: IRModule) -> dict[str, PrimFunc]:
+    """Those of a module that is scheduled, by name."""
+    return {var.name_hint: f for var, f in module.functions_items() if isinstance(f, PrimFunc)}
+
+
 def compile_kernels(kernels: dict[str, PrimFunc], name: str, target: Target, output: Path) -> int:
     """Compile into the object file `output`; returns the scratch bytes that the neediest kernel asks for in a call.
 

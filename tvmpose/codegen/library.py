@@ -1,21 +1,18 @@
-"""One model, one target, one library: passes, memory plan, kernels, C, link. levels.py makes several of them."""
+"""One model, one target, one library: passes, memory plan, kernels; link.py does the rest. levels.py makes several."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tvmpose import __version__
 from tvmpose.codegen.bundle import Step
 from tvmpose.codegen.names import Names
-from tvmpose.targets import Target, checked_features, needed_features
+from tvmpose.targets import Target, needed_features
 
 if TYPE_CHECKING:
     from tvm.ir import IRModule
-    from tvm.tirx import PrimFunc
 
     from tvmpose.cards.card import Card
-    from tvmpose.codegen.plan import Plan
     from tvmpose.compact import Compact
     from tvmpose.kernels.requantize import Rounding
     from tvmpose.modelspec import ModelSpec
@@ -95,12 +92,9 @@ def compile_library(
 
 def finish_library(module: "IRModule", target: Target, names: Names, directory: Path, work: Work) -> Library:
     """The rest of compile_library, for what begin_pipeline returned."""
-    from tvm.tirx import PrimFunc
-
-    from tvmpose.codegen.c_source import LibraryFacts, library_source
-    from tvmpose.codegen.kernel_object import compile_kernels
+    from tvmpose.codegen.kernel_object import compile_kernels, kernels_of
+    from tvmpose.codegen.link import Compiled, link_library
     from tvmpose.codegen.plan import plan_module
-    from tvmpose.codegen.toolchain import build_library, toolchain_for
     from tvmpose.kernels.requantize import Rounding
     from tvmpose.passes.pipeline import finish_pipeline
     from tvmpose.tuning.hits import count_hits, usable
@@ -109,7 +103,7 @@ def finish_library(module: "IRModule", target: Target, names: Names, directory: 
         from tvmpose.codegen.gpu_library import finish_gpu_library
 
         return finish_gpu_library(module, target, names, directory, work)
-    toolchain, progress, spec, card = toolchain_for(target), work.progress, work.spec, work.card
+    progress = work.progress
     records = usable(target, work.records) if work.records else {}
 
     def after_phase(phase: str, module: "IRModule") -> None:
@@ -121,53 +115,16 @@ def finish_library(module: "IRModule", target: Target, names: Names, directory: 
     rounding = work.rounding or Rounding.XNNPACK
     module = finish_pipeline(module, target.llvm(), after_phase, rounding, work.weights, tuned)
     plan = plan_module(module)
-    plan.rename(plan.inputs, [tensor.name for tensor in spec.inputs])
-    plan.rename(plan.outputs, [tensor.name for tensor in spec.outputs])
-    functions = {var.name_hint: f for var, f in module.functions_items() if isinstance(f, PrimFunc)}
-    steps = None
-    if card:
+    plan.name_ends(work.spec)
+    functions, steps = kernels_of(module), None
+    if work.card:
         from tvmpose.codegen.pixels import add_pixel_steps
 
-        steps, pixel_kernels = add_pixel_steps(plan, spec, card)
+        steps, pixel_kernels = add_pixel_steps(plan, work.spec, work.card)
         functions |= pixel_kernels
     plan.place(work.guard_bytes)
-    progress(
-        "plan",
-        f"{len(plan.calls)} calls, arena {plan.arena_bytes / 1e6:.2f} MB, weights {len(plan.weights) / 1e6:.2f} MB",
-    )
+    progress("plan", plan.summary())
     workspace = compile_kernels(functions, names.symbol, target.llvm(), directory / "kernels.o")
     progress("kernels", f"{len(functions)} kernels, {(directory / 'kernels.o').stat().st_size / 1e3:.0f} kB")
-    features = needed_features(target)
-    mask = sum(1 << checked_features()[feature] for feature in features)
-    facts = LibraryFacts(names, __version__, target.name, mask, workspace, work.guard_bytes)
-    (directory / "weights.bin").write_bytes(plan.weights)
-    (directory / f"{names.symbol}.c").write_text(library_source(plan, facts, steps))
-    path = build_library(directory, names, toolchain)
-    progress("link", f"{path.name}, {path.stat().st_size / 1e6:.2f} MB")
-    return Library(
-        target,
-        path,
-        directory / names.archive,
-        plan.arena_bytes,
-        len(plan.weights),
-        workspace,
-        len(functions),
-        len(plan.calls),
-        tuple(sorted(features)),
-        tool_versions(toolchain.version()),
-        steps_of(plan, functions),
-    )
-
-
-def steps_of(plan: "Plan", functions: "Mapping[str, PrimFunc]") -> tuple[Step, ...]:
-    from tvmpose.kernels.cost import kernel_cost
-
-    costs = {kernel: kernel_cost(functions[kernel]) for kernel in {call.kernel for call in plan.calls}}
-    return tuple(Step(call.kernel, costs[call.kernel].multiply_adds, costs[call.kernel].bytes) for call in plan.calls)
-
-
-def tool_versions(compiler: str) -> dict[str, str]:
-    import tvm
-    from tvm.target import codegen
-
-    return {"tvm": tvm.__version__, "llvm": str(codegen.llvm_version_major()), "compiler": compiler}
+    compiled = Compiled(plan, functions, steps, len(functions), workspace, needed_features(target))
+    return link_library(compiled, target, names, directory, work)

@@ -9,6 +9,7 @@ from tvm import relax
 from tvm.ir import IRModule, Op
 
 from tvmpose.compact import Compact, compacted
+from tvmpose.modelspec import ModelSpec
 
 ALIGNMENT = 64  # what TVM's kernels assume of every data pointer
 _FOREVER = 1 << 30  # later than any call
@@ -88,10 +89,11 @@ class Plan:
         self.tensors.append(tensor)
         return len(self.tensors) - 1
 
-    def rename(self, indices: list[int], names: list[str]) -> None:
-        """Give tensors the names that the source model has for them."""
-        for index, name in zip(indices, names, strict=True):
-            self.tensors[index] = replace(self.tensors[index], name=name)
+    def name_ends(self, spec: ModelSpec) -> None:
+        """Give inputs and outputs the names that the source model has for them."""
+        for indices, named in ((self.inputs, spec.inputs), (self.outputs, spec.outputs)):
+            for index, tensor in zip(indices, named, strict=True):
+                self.tensors[index] = replace(self.tensors[index], name=tensor.name)
 
     def add_permanent(self, name: str, shape: tuple[int, ...], dtype: str, host: bool = False) -> int:
         """A tensor that nothing else may overlap."""
@@ -122,6 +124,11 @@ class Plan:
         """
         self.arena_bytes = self._place([s for s in self.storages if not s.host], guard_bytes)
         self.host_bytes = self._place([s for s in self.storages if s.host], guard_bytes)
+
+    def summary(self, also: str = "") -> str:
+        """For people, once it is placed. also: to be said behind the number of calls."""
+        sizes = f"arena {self.arena_bytes / 1e6:.2f} MB, weights {len(self.weights) / 1e6:.2f} MB"
+        return f"{len(self.calls)} calls{also}, {sizes}"
 
     def _place(self, storages: list[Storage], guard_bytes: int) -> int:
         """Returns how many bytes they take together."""

@@ -105,95 +105,81 @@ MULTIPLY_ADD = DotProduct("multiply_add", 4, 1, "int16")  # LLVM makes multiply-
 
 @cache
 def _register(dot: DotProduct, weight: str) -> None:
-    if dot.points > 1:
-        _register_matrix_product(dot, weight)
-        return
-    lanes, taken, data = dot.lanes, dot.taken, dot.data
-    bits = {"uint8": 8, "int8": 8, "int16": 16}[data] * taken  # of one lane
-    several = f"{data}x{taken}"
+    """One point: of each lane a sum. Two: of each the sums of two lanes, one point's behind the other's."""
+    taken, data, pair = dot.taken, dot.data, dot.points > 1
+    lanes, count = (2, 4) if pair else (dot.lanes, dot.lanes)
+    shape = (2, taken) if pair else (taken,)
+    summed = _with_two_points if pair else _with_one_pairwise if dot.pairwise else _with_one
+
+    def strides() -> "list[Expr | int] | None":
+        return [T.int32(), 1] if pair else None
+
+    def data_of(x: tirx.Buffer, i: Expr, k: Expr) -> Expr:
+        return x[i // 2, k] if pair else x[k]
+
+    def weight_of(w: tirx.Buffer, i: Expr, k: Expr) -> Expr:
+        return w[i % 2 if pair else i, k]
+
+    def whole(buffer: tirx.Buffer) -> tirx.BufferRegion:
+        return buffer[tuple(slice(0, extent) for extent in buffer.shape)]
 
     @T.prim_func(s_tir=True)
     def description(
-        x: T.Buffer((taken,), data, offset_factor=1),
+        x: T.Buffer(shape, data, strides=strides(), offset_factor=1),
         w: T.Buffer((lanes, taken), weight, offset_factor=1),
-        sums: T.Buffer((lanes,), "int32", offset_factor=1, scope="local"),
+        sums: T.Buffer((count,), "int32", offset_factor=1, scope="local"),
     ) -> None:
         with T.sblock("root"):
-            T.reads(sums[0:lanes], x[0:taken], w[0:lanes, 0:taken])
-            T.writes(sums[0:lanes])
-            for i in T.serial(0, lanes):
+            T.reads(whole(sums), whole(x), whole(w))
+            T.writes(whole(sums))
+            for i in T.serial(0, count):
                 for k in T.serial(0, taken):
                     with T.sblock("update"):
                         vi, vk = T.axis.remap("SR", [i, k])
-                        sums[vi] = sums[vi] + T.cast(x[vk], "int32") * T.cast(w[vi, vk], "int32")
-
-    def broadcast(loaded: Expr) -> Expr:
-        word = tirx.reinterpret(f"int{bits}", loaded)
-        return tirx.reinterpret(f"{data}x{lanes * taken}", tirx.Broadcast(word, lanes))
-
-    def widened(loaded: Expr) -> Expr:
-        return tirx.Cast(f"int16x{lanes * taken}", loaded) if dot.widens and weight != "int16" else loaded
-
-    def summed(sums: Expr, x: tirx.Buffer, w: tirx.Buffer) -> Expr:
-        if not dot.pairwise:
-            weights = w.vload([0, 0], dtype=f"{weight}x{lanes * taken}")
-            return dot.multiplied(sums, broadcast(x.vload([0], several)), widened(weights))
-        if taken == 8:
-            pairs = load_pairs(tirx.address_of(x[0]))
-        else:
-            words = tirx.reinterpret("int16x2", x.vload([0], several))
-            pairs = [tirx.reinterpret("int8x16", tirx.Broadcast(tirx.Shuffle([words], [i]), 8)) for i in (0, 1)]
-        weights = [w.vload([16 * i // taken, 16 * i % taken], dtype="int8x16") for i in range(taken // 4)]
-        return dot.summed_pairs(sums, pairs, weights)
+                        product = T.meta_var(
+                            T.cast(data_of(x, vi, vk), "int32") * T.cast(weight_of(w, vi, vk), "int32")
+                        )
+                        sums[vi] = sums[vi] + product
 
     @T.prim_func(s_tir=True)
     def implementation(
-        x: T.Buffer((taken,), data, offset_factor=1),
+        x: T.Buffer(shape, data, strides=strides(), offset_factor=1),
         w: T.Buffer((lanes, taken), weight, offset_factor=1),
-        sums: T.Buffer((lanes,), "int32", offset_factor=1, scope="local"),
+        sums: T.Buffer((count,), "int32", offset_factor=1, scope="local"),
     ) -> None:
         with T.sblock("root"):
-            T.reads(sums[0:lanes], x[0:taken], w[0:lanes, 0:taken])
-            T.writes(sums[0:lanes])
-            sums[T.ramp(T.int32(0), 1, lanes)] = summed(sums.vload([0], dtype=f"int32x{lanes}"), x, w)
+            T.reads(whole(sums), whole(x), whole(w))
+            T.writes(whole(sums))
+            sums[T.ramp(T.int32(0), 1, count)] = summed(dot, sums.vload([0], dtype=f"int32x{count}"), x, w)
 
     TensorIntrin.register(f"tvmpose.{dot.name}.{weight}", description, implementation)
 
 
-def _register_matrix_product(dot: DotProduct, weight: str) -> None:
-    """Two points times the weights of two lanes: sums (2 points * 2 lanes,)."""
-    taken, data = dot.taken, dot.data
-    half = list(range(2 * taken))
+def _with_one(dot: DotProduct, sums: Expr, x: tirx.Buffer, w: tirx.Buffer) -> Expr:
+    lanes, integers = dot.lanes, dot.lanes * dot.taken
+    weights = w.vload([0, 0], dtype=f"{w.dtype}x{integers}")
+    if dot.widens and w.dtype != "int16":
+        weights = tirx.Cast(f"int16x{integers}", weights)
+    bits = {"uint8": 8, "int8": 8, "int16": 16}[dot.data] * dot.taken  # of one lane
+    word = tirx.reinterpret(f"int{bits}", x.vload([0], f"{dot.data}x{dot.taken}"))
+    data = tirx.reinterpret(f"{dot.data}x{integers}", tirx.Broadcast(word, lanes))
+    return dot.multiplied(sums, data, weights)
 
-    @T.prim_func(s_tir=True)
-    def description(
-        x: T.Buffer((2, taken), data, strides=[T.int32(), 1], offset_factor=1),
-        w: T.Buffer((2, taken), weight, offset_factor=1),
-        sums: T.Buffer((4,), "int32", offset_factor=1, scope="local"),
-    ) -> None:
-        with T.sblock("root"):
-            T.reads(sums[0:4], x[0:2, 0:taken], w[0:2, 0:taken])
-            T.writes(sums[0:4])
-            for i in T.serial(0, 4):
-                for k in T.serial(0, taken):
-                    with T.sblock("update"):
-                        vi, vk = T.axis.remap("SR", [i, k])
-                        sums[vi] = sums[vi] + T.cast(x[vi // 2, vk], "int32") * T.cast(w[vi % 2, vk], "int32")
 
-    def multiplied(sums: Expr, x: tirx.Buffer, w: tirx.Buffer) -> Expr:
-        points = [x.vload([point, 0], dtype=f"{data}x{taken}") for point in (0, 1)]
-        weights = w.vload([0, 0], dtype=f"{weight}x{2 * taken}")
-        return tirx.call_llvm_pure_intrin("int32x4", dot.llvm, sums, tirx.Shuffle(points, half), weights)
+def _with_one_pairwise(dot: DotProduct, sums: Expr, x: tirx.Buffer, w: tirx.Buffer) -> Expr:
+    taken = dot.taken
+    if taken == 8:
+        pairs = load_pairs(tirx.address_of(x[0]))
+    else:
+        words = tirx.reinterpret("int16x2", x.vload([0], f"{dot.data}x{taken}"))
+        pairs = [tirx.reinterpret("int8x16", tirx.Broadcast(tirx.Shuffle([words], [i]), 8)) for i in (0, 1)]
+    weights = [w.vload([16 * i // taken, 16 * i % taken], dtype="int8x16") for i in range(taken // 4)]
+    return dot.summed_pairs(sums, pairs, weights)
 
-    @T.prim_func(s_tir=True)
-    def implementation(
-        x: T.Buffer((2, taken), data, strides=[T.int32(), 1], offset_factor=1),
-        w: T.Buffer((2, taken), weight, offset_factor=1),
-        sums: T.Buffer((4,), "int32", offset_factor=1, scope="local"),
-    ) -> None:
-        with T.sblock("root"):
-            T.reads(sums[0:4], x[0:2, 0:taken], w[0:2, 0:taken])
-            T.writes(sums[0:4])
-            sums[T.ramp(T.int32(0), 1, 4)] = multiplied(sums.vload([0], dtype="int32x4"), x, w)
 
-    TensorIntrin.register(f"tvmpose.{dot.name}.{weight}", description, implementation)
+def _with_two_points(dot: DotProduct, sums: Expr, x: tirx.Buffer, w: tirx.Buffer) -> Expr:
+    taken = dot.taken
+    points = [x.vload([point, 0], dtype=f"{dot.data}x{taken}") for point in (0, 1)]
+    weights = w.vload([0, 0], dtype=f"{w.dtype}x{2 * taken}")
+    data = tirx.Shuffle(points, list(range(2 * taken)))
+    return tirx.call_llvm_pure_intrin("int32x4", dot.llvm, sums, data, weights)

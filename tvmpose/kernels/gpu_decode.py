@@ -98,10 +98,38 @@ def _to_pixel(cell, stride, half_pixel_centers):
     return pixel + T.float32((stride - 1) / 2) if half_pixel_centers else pixel
 
 
+def _kernel_of(decode, head, name, shapes, count):
+    """The function of decode(tensor, matrix, results, score of the person), and of that score behind the keypoints."""
+    shape, person_shape = shapes[0], shapes[-1]
+
+    @T.prim_func
+    def with_person(
+        tensor: T.Buffer(shape, "float32"),
+        person_tensor: T.Buffer(person_shape, "float32"),
+        matrix: T.Buffer((6,), "float32"),
+        results: T.Buffer((count * 3 + 1,), "float32"),
+    ):
+        T.func_attr({"global_symbol": name, "tirx.noalias": True})
+        first = T.decl_buffer((1,), "float32", data=person_tensor.data)
+        decode(tensor, matrix, results, activated(first[0], head.person_activation))
+        _write_person(results, count, first[0], lambda score: activated(score, head.person_activation))
+
+    @T.prim_func
+    def without_person(
+        tensor: T.Buffer(shape, "float32"),
+        matrix: T.Buffer((6,), "float32"),
+        results: T.Buffer((count * 3 + 1,), "float32"),
+    ):
+        T.func_attr({"global_symbol": name, "tirx.noalias": True})
+        decode(tensor, matrix, results, T.float32(1))
+        _write_person(results, count, T.float32(0), None)
+
+    return without_person if head.person_tensor is None else with_person
+
+
 def _coordinates(head, name, shapes, count, size, half_pixel_centers):
     fields, shape = list(head.fields), shapes[0]
     scales = size if head.unit == "normalized" else (1, 1)
-    person_shape = shapes[-1]
 
     def place(values, keypoint, field, scale):
         pixel = values[keypoint * len(fields) + fields.index(field)] * T.float32(scale)
@@ -113,7 +141,8 @@ def _coordinates(head, name, shapes, count, size, half_pixel_centers):
         return activated(values[keypoint * len(fields) + fields.index("score")], head.score_activation)
 
     @T.inline
-    def decode(values, matrix, results, person_score):
+    def decode(tensor, matrix, results, person_score):
+        values = T.decl_buffer((math.prod(shape),), "float32", data=tensor.data)
         for _block in T.thread_binding(1, "blockIdx.x"):
             for thread in T.thread_binding(THREADS, "threadIdx.x"):
                 for step in T.serial(-(-count // THREADS)):
@@ -123,36 +152,12 @@ def _coordinates(head, name, shapes, count, size, half_pixel_centers):
                         y: T.let = place(values, k, "y", scales[1])
                         _write(results, k, x, y, score_of(values, k, person_score), matrix)
 
-    @T.prim_func
-    def with_person(
-        tensor: T.Buffer(shape, "float32"),
-        person_tensor: T.Buffer(person_shape, "float32"),
-        matrix: T.Buffer((6,), "float32"),
-        results: T.Buffer((count * 3 + 1,), "float32"),
-    ):
-        T.func_attr({"global_symbol": name, "tirx.noalias": True})
-        values = T.decl_buffer((math.prod(shape),), "float32", data=tensor.data)
-        first = T.decl_buffer((1,), "float32", data=person_tensor.data)
-        decode(values, matrix, results, activated(first[0], head.person_activation))
-        _write_person(results, count, first[0], lambda value: activated(value, head.person_activation))
-
-    @T.prim_func
-    def without_person(
-        tensor: T.Buffer(shape, "float32"),
-        matrix: T.Buffer((6,), "float32"),
-        results: T.Buffer((count * 3 + 1,), "float32"),
-    ):
-        T.func_attr({"global_symbol": name, "tirx.noalias": True})
-        values = T.decl_buffer((math.prod(shape),), "float32", data=tensor.data)
-        decode(values, matrix, results, T.float32(1))
-        _write_person(results, count, T.float32(0), None)
-
-    return without_person if head.person_tensor is None else with_person
+    return _kernel_of(decode, head, name, shapes, count)
 
 
 def _heatmaps(head, name, shapes, count, size, half_pixel_centers):
-    shape, person_shape, (width, height) = shapes[0], shapes[-1], size
-    channels_last, rows, columns = heatmap_layout(shape, count, width / height)
+    width, height = size
+    channels_last, rows, columns = heatmap_layout(shapes[0], count, width / height)
 
     def value(tensor, keypoint, cell):
         y, x = cell // columns, cell % columns
@@ -166,7 +171,7 @@ def _heatmaps(head, name, shapes, count, size, half_pixel_centers):
         return T.Select(slope > 0, T.float32(0.25), T.Select(slope < 0, T.float32(-0.25), T.float32(0)))
 
     @T.inline
-    def decode(tensor, matrix, results):
+    def decode(tensor, matrix, results, _person_score):
         for k in T.thread_binding(count, "blockIdx.x"):
             for thread in T.thread_binding(THREADS, "threadIdx.x"):
                 high = T.alloc_buffer((1,), "float32", scope="local")
@@ -184,29 +189,7 @@ def _heatmaps(head, name, shapes, count, size, half_pixel_centers):
                     y: T.let = _to_pixel(place_y, height / rows, half_pixel_centers)
                     _write(results, k, x, y, activated(value(tensor, k, cell), head.score_activation), matrix)
 
-    @T.prim_func
-    def with_person(
-        tensor: T.Buffer(shape, "float32"),
-        person_tensor: T.Buffer(person_shape, "float32"),
-        matrix: T.Buffer((6,), "float32"),
-        results: T.Buffer((count * 3 + 1,), "float32"),
-    ):
-        T.func_attr({"global_symbol": name, "tirx.noalias": True})
-        first = T.decl_buffer((1,), "float32", data=person_tensor.data)
-        decode(tensor, matrix, results)
-        _write_person(results, count, first[0], lambda score: activated(score, head.person_activation))
-
-    @T.prim_func
-    def without_person(
-        tensor: T.Buffer(shape, "float32"),
-        matrix: T.Buffer((6,), "float32"),
-        results: T.Buffer((count * 3 + 1,), "float32"),
-    ):
-        T.func_attr({"global_symbol": name, "tirx.noalias": True})
-        decode(tensor, matrix, results)
-        _write_person(results, count, T.float32(0), None)
-
-    return without_person if head.person_tensor is None else with_person
+    return _kernel_of(decode, head, name, shapes, count)
 
 
 def _simcc(head, name, shapes, count, size, half_pixel_centers):

@@ -9,21 +9,10 @@ from typing import Literal
 from tvm import tirx
 
 from tvmpose.kernels.script import T
-from tvmpose.kernels.warp import (
-    BLUE_OF_U,
-    GREEN_OF_U,
-    GREEN_OF_V,
-    LUMA_GAIN,
-    MAX_SAMPLES,
-    RED_OF_V,
-    picture_size,
-)
+from tvmpose.kernels.warp_arithmetic import WarpArithmetic, grey_of_yuv, picture_size
 
 _THREADS = 64  # of a block
 PIXEL_BYTES = 2**31 - 1  # as a kernel's argument says; there are as many as there are
-
-# By channel red, green, blue: shares of U and V.
-_OF_UV = ((0.0, RED_OF_V), (GREEN_OF_U, GREEN_OF_V), (BLUE_OF_U, 0.0))
 
 
 def _tap(at, size):
@@ -41,15 +30,9 @@ def _packed_grey(image, geometry, x, y, channel):
 
 
 def _nv12_grey(image, geometry, x, y, channel):
-    of_u, of_v = _OF_UV[channel]
     pair = geometry[4] + T.shift_right(y, 1) * geometry[3] + T.bitwise_and(x, -2)
     luma, u, v = (T.Cast("float32", image[at]) for at in (y * geometry[2] + x, pair, pair + 1))
-    black = 16 * LUMA_GAIN + 128 * (of_u + of_v)
-    return _grey(luma * T.float32(LUMA_GAIN) + u * T.float32(of_u) + v * T.float32(of_v) - T.float32(black))
-
-
-def _grey(value):
-    return T.max(T.min(value, T.float32(255)), T.float32(0))
+    return grey_of_yuv(luma, u, v, channel)
 
 
 def gpu_warp_kernel(
@@ -72,31 +55,9 @@ def gpu_warp_kernel(
     """
     shape = tuple(input_shape)
     height, width = picture_size(shape, input_dtype, layout)
-    averaged = downscale == "mean"
+    arithmetic = WarpArithmetic("float32", input_dtype, colour, mean, std, border, downscale == "mean")
     grey_of = _packed_grey if pixel_format == "packed" else _nv12_grey
     blocks = -(-height * width // _THREADS)
-
-    def samples(scale_x, scale_y):
-        if not averaged:
-            return T.int32(1)
-        scale = T.min(T.sqrt(scale_x * scale_x + scale_y * scale_y), T.float32(MAX_SAMPLES))
-        return T.max(T.Cast("int32", T.ceil(scale - T.float32(1e-6))), 1)
-
-    def spread(sample, count):
-        """Where a sample lies in its pixel: -0.5 to 0.5."""
-        return (T.Cast("float32", sample) + T.float32(0.5)) / T.Cast("float32", count) - T.float32(0.5)
-
-    def clamped(coordinate, size):
-        lowest, highest = (0, size - 1) if border == "edge" else (-1, size)
-        return T.max(T.min(coordinate, T.Cast("float32", highest)), T.float32(lowest))
-
-    def element(total, count, channel):
-        grey = total / T.Cast("float32", count) if averaged else total
-        value = grey * T.float32(1 / std[channel]) - T.float32(mean[channel] / std[channel])
-        return value if input_dtype in ("float32", "float16") else _grey(T.floor(value + T.float32(0.5)))
-
-    def source(channel):
-        return channel if colour == "rgb" else 2 - channel
 
     def interpolated(image, geometry, x, y, channel):
         """A channel, red, green or blue, at a place of the image."""
@@ -107,14 +68,14 @@ def gpu_warp_kernel(
         return total
 
     def place_of(at, matrix, net_x, net_y, size):
-        return clamped(matrix[at] * net_x + (matrix[at + 1] * net_y + matrix[at + 2]), size)
+        return arithmetic.clamped(matrix[at] * net_x + (matrix[at + 1] * net_y + matrix[at + 2]), size)
 
     @T.inline
     def store(out, pixel, channel, value):
         if layout == "NHWC":
-            out[0, pixel // width, pixel % width, channel] = T.Cast(input_dtype, value)
+            out[0, pixel // width, pixel % width, channel] = value
         else:
-            out[0, channel, pixel // width, pixel % width] = T.Cast(input_dtype, value)
+            out[0, channel, pixel // width, pixel % width] = value
 
     @T.prim_func
     def warp(
@@ -129,21 +90,21 @@ def gpu_warp_kernel(
                 pixel: T.let = block * _THREADS + thread
                 if pixel < height * width:
                     total = T.alloc_buffer((3,), "float32", scope="local")
-                    n: T.let = samples(matrix[0], matrix[3])
-                    m: T.let = samples(matrix[1], matrix[4])
+                    n: T.let = arithmetic.samples(matrix[0], matrix[3])
+                    m: T.let = arithmetic.samples(matrix[1], matrix[4])
                     total[0] = T.float32(0)
                     total[1] = T.float32(0)
                     total[2] = T.float32(0)
                     for j, i in T.grid(m, n):
-                        net_x: T.let = T.Cast("float32", pixel % width) + spread(i, n)
-                        net_y: T.let = T.Cast("float32", pixel // width) + spread(j, m)
+                        net_x: T.let = T.Cast("float32", pixel % width) + arithmetic.spread(i, n)
+                        net_y: T.let = T.Cast("float32", pixel // width) + arithmetic.spread(j, m)
                         x: T.let = place_of(0, matrix, net_x, net_y, geometry[0])
                         y: T.let = place_of(3, matrix, net_x, net_y, geometry[1])
-                        total[0] = total[0] + interpolated(image, geometry, x, y, source(0))
-                        total[1] = total[1] + interpolated(image, geometry, x, y, source(1))
-                        total[2] = total[2] + interpolated(image, geometry, x, y, source(2))
-                    store(out, pixel, 0, element(total[0], n * m, 0))
-                    store(out, pixel, 1, element(total[1], n * m, 1))
-                    store(out, pixel, 2, element(total[2], n * m, 2))
+                        total[0] = total[0] + interpolated(image, geometry, x, y, arithmetic.source(0))
+                        total[1] = total[1] + interpolated(image, geometry, x, y, arithmetic.source(1))
+                        total[2] = total[2] + interpolated(image, geometry, x, y, arithmetic.source(2))
+                    store(out, pixel, 0, arithmetic.element(total[0], n * m, 0))
+                    store(out, pixel, 1, arithmetic.element(total[1], n * m, 1))
+                    store(out, pixel, 2, arithmetic.element(total[2], n * m, 2))
 
     return warp

@@ -16,19 +16,11 @@ from typing import Any, Literal
 
 from tvm import tirx
 
-from tvmpose.errors import ModelError
 from tvmpose.kernels.script import T
+from tvmpose.kernels.warp_arithmetic import WarpArithmetic, grey_of_yuv, picture_size
 
 BLOCK = 16  # pixels: one AVX-512, two AVX2 or four NEON vectors of float32
 ROWS = 8  # of a task, what one thread does at a time
-MAX_SAMPLES = 8  # along each axis of an output pixel
-
-# BT.601, limited range (luma 16..235, chroma 16..240 around 128), to grey levels 0..255.
-LUMA_GAIN = 255 / 219
-RED_OF_V = 1.402 * 255 / 224
-GREEN_OF_U = -1.772 * (0.114 / 0.587) * 255 / 224
-GREEN_OF_V = -1.402 * (0.299 / 0.587) * 255 / 224
-BLUE_OF_U = 1.772 * 255 / 224
 
 
 @dataclass(frozen=True)
@@ -87,17 +79,12 @@ def _packed_byte(image, rows, columns, i, byte):
     return _interpolate(rows, columns, i, grey)
 
 
-def _grey(value):
-    return T.max(T.min(value, T.float32(255)), T.float32(0))
-
-
-def _nv12_grey(yuv, rows, columns, i, of_u, of_v):
+def _nv12_grey(yuv, rows, columns, i, channel):
     """A channel of pixel i: the neighbours become RGB, clamped, before they are interpolated."""
 
     def grey(row, column):
         y, u, v = (T.Cast("float32", yuv[plane, row * 2 + column, i]) for plane in range(3))
-        black = 16 * LUMA_GAIN + 128 * (of_u + of_v)
-        return _grey(y * T.float32(LUMA_GAIN) + u * T.float32(of_u) + v * T.float32(of_v) - T.float32(black))
+        return grey_of_yuv(y, u, v, channel)
 
     return _interpolate(rows, columns, i, grey)
 
@@ -135,9 +122,9 @@ def _gather_nv12(luma, chroma, geometry, rows, columns, add):
                 yuv[1, row * 2 + column, i] = chroma[pair]
                 yuv[2, row * 2 + column, i] = chroma[pair + 1]
     for i in T.vectorized(BLOCK):
-        add(i, _nv12_grey(yuv, rows, columns, i, 0.0, RED_OF_V))
-        add(BLOCK + i, _nv12_grey(yuv, rows, columns, i, GREEN_OF_U, GREEN_OF_V))
-        add(2 * BLOCK + i, _nv12_grey(yuv, rows, columns, i, BLUE_OF_U, 0.0))
+        add(i, _nv12_grey(yuv, rows, columns, i, 0))
+        add(BLOCK + i, _nv12_grey(yuv, rows, columns, i, 1))
+        add(2 * BLOCK + i, _nv12_grey(yuv, rows, columns, i, 2))
 
 
 def warp_kernel(
@@ -176,28 +163,7 @@ def warp_kernel(
     shape = tuple(input_shape)
     height, width = picture_size(shape, input_dtype, layout)
     averaged = downscale == "mean"
-
-    def samples(scale_x, scale_y):
-        if not averaged:
-            return T.int32(1)
-        scale = T.min(T.sqrt(scale_x * scale_x + scale_y * scale_y), T.float64(MAX_SAMPLES))
-        return T.max(T.Cast("int32", T.ceil(scale - T.float64(1e-6))), 1)
-
-    def spread(sample, count):
-        """Where a sample lies in its pixel: -0.5 to 0.5."""
-        return (T.Cast("float64", sample) + T.float64(0.5)) / T.Cast("float64", count) - T.float64(0.5)
-
-    def clamped(coordinate, size):
-        lowest, highest = (0, size - 1) if border == "edge" else (-1, size)
-        return T.max(T.min(coordinate, T.Cast("float64", highest)), T.float64(lowest))
-
-    def element(total, count, channel):
-        grey = total / T.Cast("float32", count) if averaged else total
-        value = grey * T.float32(1 / std[channel]) - T.float32(mean[channel] / std[channel])
-        return value if input_dtype == "float32" else T.Cast(input_dtype, _grey(T.floor(value + T.float32(0.5))))
-
-    def source(channel):
-        return channel if colour == "rgb" else 2 - channel
+    arithmetic = WarpArithmetic("float64", input_dtype, colour, mean, std, border, averaged)
 
     @T.inline
     def add(total, index, value):
@@ -220,19 +186,19 @@ def warp_kernel(
         if T.Or(new_columns, matrix[1] != 0):
             for i in T.vectorized(BLOCK):
                 x: T.let = matrix[0] * (net_x + T.Cast("float64", i)) + (matrix[1] * net_y + matrix[2])
-                _locate(columns, i, clamped(x, across.size), across)
+                _locate(columns, i, arithmetic.clamped(x, across.size), across)
         if matrix[3] != 0:
             for i in T.vectorized(BLOCK):
                 y: T.let = matrix[3] * (net_x + T.Cast("float64", i)) + (matrix[4] * net_y + matrix[5])
-                _locate(rows, i, clamped(y, down.size), down)
+                _locate(rows, i, arithmetic.clamped(y, down.size), down)
         else:
-            _locate(rows, 0, clamped(matrix[4] * net_y + matrix[5], down.size), down)
+            _locate(rows, 0, arithmetic.clamped(matrix[4] * net_y + matrix[5], down.size), down)
             _repeat_first(rows)
 
     @T.inline
     def warp(gather, total_of, across, down, matrix, out):
-        n: T.let = samples(matrix[0], matrix[3])
-        m: T.let = samples(matrix[1], matrix[4])
+        n: T.let = arithmetic.samples(matrix[0], matrix[3])
+        m: T.let = arithmetic.samples(matrix[1], matrix[4])
         for task in T.parallel(-(-height // ROWS)):
             columns = T.meta_var(_Taps())
             rows = T.meta_var(_Taps())
@@ -244,15 +210,15 @@ def warp_kernel(
                         for i in T.vectorized(BLOCK * 4):
                             total[i] = T.float32(0)
                     for j, i in T.grid(m, n):
-                        net_x: T.let = T.Cast("float64", block * BLOCK) + spread(i, n)
-                        net_y: T.let = T.Cast("float64", y) + spread(j, m)
+                        net_x: T.let = T.Cast("float64", block * BLOCK) + arithmetic.spread(i, n)
+                        net_y: T.let = T.Cast("float64", y) + arithmetic.spread(j, m)
                         locate(columns, rows, matrix, net_x, net_y, across, down, T.Or(row == 0, averaged))
                         gather(rows, columns, partial(add, total))
                     for i in T.serial(BLOCK):
                         if block * BLOCK + i < width:
-                            store(out, y, block * BLOCK + i, 0, element(total[total_of(i, source(0))], n * m, 0))
-                            store(out, y, block * BLOCK + i, 1, element(total[total_of(i, source(1))], n * m, 1))
-                            store(out, y, block * BLOCK + i, 2, element(total[total_of(i, source(2))], n * m, 2))
+                            store(out, y, block * BLOCK + i, 0, arithmetic.element(total[total_of(i, 0)], n * m, 0))
+                            store(out, y, block * BLOCK + i, 1, arithmetic.element(total[total_of(i, 1)], n * m, 1))
+                            store(out, y, block * BLOCK + i, 2, arithmetic.element(total[total_of(i, 2)], n * m, 2))
 
     @T.prim_func
     def packed(
@@ -265,7 +231,7 @@ def warp_kernel(
         size = T.int64()
         image = T.match_buffer(image_handle, (size,), "uint8", align=1)
         gather = T.meta_var(partial(_gather_packed, image, geometry))
-        total_of = T.meta_var(lambda i, channel: i * 4 + geometry[4 + channel])
+        total_of = T.meta_var(lambda i, channel: i * 4 + geometry[4 + arithmetic.source(channel)])
         warp(gather, total_of, _Axis(geometry[0], geometry[3]), _Axis(geometry[1], geometry[2]), matrix, out)
 
     @T.prim_func
@@ -282,14 +248,7 @@ def warp_kernel(
         luma = T.match_buffer(luma_handle, (luma_size,), "uint8", align=1)
         chroma = T.match_buffer(chroma_handle, (chroma_size,), "uint8", align=1)
         gather = T.meta_var(partial(_gather_nv12, luma, chroma, geometry))
-        total_of = T.meta_var(lambda i, channel: channel * BLOCK + i)
+        total_of = T.meta_var(lambda i, channel: arithmetic.source(channel) * BLOCK + i)
         warp(gather, total_of, _Axis(geometry[0], 1), _Axis(geometry[1], 1), matrix, out)
 
     return packed if pixel_format == "packed" else nv12
-
-
-def picture_size(shape: tuple[int, ...], dtype: str, layout: str) -> tuple[int, int]:
-    channel_axis = 3 if layout == "NHWC" else 1
-    if len(shape) != 4 or shape[0] != 1 or shape[channel_axis] != 3 or dtype not in ("float32", "int32", "uint8"):
-        raise ModelError(f"network input {dtype}{list(shape)} is not one {layout} picture of float32, int32 or uint8")
-    return (shape[1], shape[2]) if layout == "NHWC" else (shape[2], shape[3])
