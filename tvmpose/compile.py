@@ -151,6 +151,7 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
     from tvmpose.qdq import output_steps
 
     bundle.refuse_other_files(options.output.resolve())
+    _refuse_precision(options)
     toolchain_for(options.target)  # is there one?
     if options.dump:
         _make_dump(options.dump / "build")
@@ -191,6 +192,15 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
             verifications = [_verification(library, verified) for library in libraries]
         manifest = _write(options, libraries, spec, verifications, sample, rounding, done)
     return Report(manifest, libraries, findings)
+
+
+def _refuse_precision(options: Options) -> None:
+    """Of a GPU's kernels, before pictures are looked at for nothing."""
+    if options.target.gpu and options.precision in ("int8", "bfloat16"):
+        raise InputError(
+            f"--precision {options.precision}: {options.target.name} computes on a GPU, whose kernels take float32 and "
+            "float16 alone: --precision float16, or a target without a GPU (tvmpose targets)"
+        )
 
 
 @dataclass(frozen=True)
