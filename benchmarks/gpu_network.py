@@ -9,7 +9,7 @@ from tvm.ir import IRModule
 from tvm.tirx import PrimFunc
 
 from tvmpose.codegen.cubin import KernelResources, kernel_resources
-from tvmpose.codegen.cuda import nvrtc_for
+from tvmpose.codegen.cuda import nvrtc_for, without_spills
 from tvmpose.codegen.device_code import compile_device
 from tvmpose.codegen.plan import plan_module
 from tvmpose.compact import Compact
@@ -55,7 +55,7 @@ def gpu_kernels(
     module = finish_pipeline(begun, target.llvm(), silent, weights=weights, gpu=target.gpu)
     functions = {var.name_hint: f for var, f in module.functions_items() if isinstance(f, PrimFunc)}
     device = compile_device(functions, "net", target.gpu, target.llvm())
-    cubin = nvrtc_for(str(target.gpu.driver)).compile(device.source, str(target.gpu.arch))
+    cubin, _ = without_spills(nvrtc_for(str(target.gpu.driver)), device.source, str(target.gpu.arch))
     resources = {kernel.name: kernel for kernel in kernel_resources(cubin)}
     calls = [call.kernel for call in plan_module(module, target.gpu.alignment).calls]
     rows = []

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -70,43 +71,48 @@ def test_compile__jetson__ptx_of_its_driver(made: Made, target: str):
     assert version.decode() == {"10.2": "6.5", "11.4": "7.4", "13.0": "9.0"}[str(load_target(target).gpu.driver)]
 
 
-def on_board(board: VirtualBoard, bundle: Path, folder: Path, driver: Path | None, **settings: str) -> list[str]:
-    """What frames.c prints there, line by line."""
+def frames(bundle: Path, folder: Path, board: VirtualBoard | None, driver: Path | None, **settings: str) -> list[str]:
+    """What frames.c prints there, line by line; without a board on this machine."""
     program = folder / "frames"
-    toolchain = toolchain_for(load_target("jetson-nano:cpu"))
+    toolchain = toolchain_for(load_target("jetson-nano:cpu" if board else "x86-64-v2"))
     build_program(
         TESTS / "frames.c", program, toolchain, (f"-I{bundle}", "-include", "tiny_libraries.h", "-DPOSE=tiny")
     )
     settings["LD_LIBRARY_PATH"] = str(driver or folder)
-    *emulator, path = board.command([program], cpu="max")
-    variables = [part for name, value in settings.items() for part in ("-E", f"{name}={value}")]
-    done = subprocess.run([*emulator, *variables, path, bundle], capture_output=True, text=True)
+    command, environment = [str(program), str(bundle)], {**os.environ, **settings}
+    if board:
+        *emulator, path = board.command([program], cpu="max")
+        variables = [part for name, value in settings.items() for part in ("-E", f"{name}={value}")]
+        command, environment = [*emulator, *variables, path, str(bundle)], dict(os.environ)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()
 
 
 @pytest.fixture(scope="session")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the stand-in for libcuda.so.1, for 64-bit ARM."""
-    folder = tmp_path_factory.mktemp("driver")
-    flags = ("-shared", "-fPIC", "-DSTUB_GRAPHS=11", f"-I{TESTS}", str(TESTS / "stub_code.c"))
-    build_program(TESTS / "stub_cuda.c", folder / "libcuda.so.1", toolchain_for(load_target("jetson-nano:cpu")), flags)
-    return folder
+def drivers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders with the stand-in for libcuda.so.1, for 64-bit ARM and for this machine."""
+    folders = {}
+    for machine, target in (("arm", "jetson-nano:cpu"), ("here", "x86-64-v2")):
+        folders[machine] = tmp_path_factory.mktemp("driver")
+        flags = ("-shared", "-fPIC", "-DSTUB_GRAPHS=11", f"-I{TESTS}", str(TESTS / "stub_code.c"))
+        build_program(
+            TESTS / "stub_cuda.c", folders[machine] / "libcuda.so.1", toolchain_for(load_target(target)), flags
+        )
+    return folders
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("target", [name for name in JETSONS if name != "jetson-thor"])
-def test_bundle__virtual_board_with_a_driver__the_gpus_library_keeps_its_rules(
-    made: Made, virtual: Callable[[str], VirtualBoard], driver: Path, tmp_path: Path, target: str
-):
-    counts = tmp_path / "counts"
-    words = f"capability={JETSONS[target]} version={10020 if JETSONS[target] < 80 else 11040}"
-    settings = {"STUB_CUDA": words, "STUB_CUDA_COUNTS": str(counts)}
-    name, *_ = on_board(virtual("raspberry-pi-4"), made(target), tmp_path, driver, **settings)
-    assert name == f"{target}:gpu"
+def keeps_the_rules(
+    bundle: Path, folder: Path, board: VirtualBoard | None, driver: Path, capability: int, version: int
+) -> None:
+    """Three frames beside a stand-in for that GPU's driver, which ends the process at the first call that is wrong."""
+    counts = folder / "counts"
+    settings = {"STUB_CUDA": f"capability={capability} version={version}", "STUB_CUDA_COUNTS": str(counts)}
+    name, *_ = frames(bundle, folder, board, driver, **settings)
+    assert name == f"{bundle.name}:gpu"
     done = json.loads(counts.read_text())
     assert done["opened"] == 1 and done["graph_launches"] == 3
-    source = (gpu_build(made(target)) / "tiny_gpu.c").read_text()
+    source = (gpu_build(bundle) / "tiny_gpu.c").read_text()
     (begins,) = re.findall(r"\.begins = \{(\d+), (\d+), (\d+), (\d+), (\d+)\}", source)
     packed, nv12, network, decode = (int(b) - int(a) for a, b in itertools.pairwise(begins))
     assert done["launches"] == 4 * (packed + network + decode)
@@ -115,12 +121,29 @@ def test_bundle__virtual_board_with_a_driver__the_gpus_library_keeps_its_rules(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["jetson-nano", "jetson-orin"])
-def test_bundle__virtual_board_without_a_driver__the_cpus_library_runs(
-    made: Made, virtual: Callable[[str], VirtualBoard], tmp_path: Path, target: str
+@pytest.mark.parametrize("target", JETSONS)
+def test_bundle__virtual_board_with_and_without_a_driver__gpus_library_keeps_its_rules_cpus_runs(
+    made: Made, virtual: Callable[[str], VirtualBoard], drivers: dict[str, Path], tmp_path: Path, target: str
 ):
-    name, nose = on_board(virtual("raspberry-pi-4"), made(target), tmp_path, None)
+    bundle, board = made(target), virtual("raspberry-pi-4")
+    version = {"10.2": 10020, "11.4": 11040, "13.0": 13000}[str(load_target(target).gpu.driver)]
+    keeps_the_rules(bundle, tmp_path, board, drivers["arm"], JETSONS[target], version)
+    name, nose = frames(bundle, tmp_path, board, None)
     assert name == f"{target}:cpu"
+    assert all(float(number) == float(number) for number in nose.split())
+
+
+@pytest.mark.slow
+def test_bundle__host_cuda__rules_kept_on_each_card_and_a_later_one_and_cpus_library_without_a_driver(
+    made: Made, drivers: dict[str, Path], tmp_path: Path
+):
+    bundle = made("host-cuda")
+    images = re.findall(r"\{TVMPOSE_(\w+), (\d+), \d+, \d+\}", (gpu_build(bundle) / "tiny_gpu.c").read_text())
+    assert images == [*(("CUBIN", capability) for capability in ("75", "86", "89", "90")), ("PTX", "75")]
+    for capability in (75, 86, 89, 90, 120):  # the last takes the PTX
+        keeps_the_rules(bundle, tmp_path, None, drivers["here"], capability, 12080)
+    name, nose = frames(bundle, tmp_path, None, None)
+    assert name == "host-cuda:cpu"
     assert all(float(number) == float(number) for number in nose.split())
 
 

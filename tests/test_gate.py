@@ -264,3 +264,61 @@ def test_compile__wrong_operator_in_a_real_model__names_its_first_tensor(
     relu_of_the_first_add = r"the first tensor that diverges is model_1/model/re_lu_57/Relu6 \(1, 128, 128, 8\)"
     assert error.count("\n") == 1 and re.search(relu_of_the_first_add, error)
     assert not output.exists()
+
+
+# Lowered precisions
+
+
+def lowered(median: float = 0, p95: float = 0, similarity: float | None = 1, relative: float = 9) -> gate.Findings:
+    return gate.Findings("fixed", 1, JOINTS, median, p95, 99.0, relative, similarity=similarity)
+
+
+@pytest.mark.parametrize("precision", gate.LOSSES)
+def test_require_accuracy__at_the_limits__accepted(tiny: Tiny, precision: str):
+    limit = gate.LOSSES[precision]
+    gate.require_accuracy(lowered(limit.median_px, limit.p95_px, 0.9), load_card(tiny.card), precision)
+    gate.require_accuracy(lowered(9, 99, None, relative=0.25), None, precision)
+
+
+@pytest.mark.parametrize(
+    ("found", "precision", "says"),
+    [
+        (lowered(0.51), "float16", r"half of its keypoints differ by 0\.51 input pixels \(limit 0\.5\), OKS 1\.000"),
+        (lowered(2.1), "bfloat16", r"by 2\.10 input pixels \(limit 2\)"),
+        (lowered(2.1), "int8", r"a smaller --budget or another --recipe helps"),
+        (lowered(similarity=0.89), "float16", r"OKS 0\.890 \(limit 0\.9\); another --precision helps"),
+        (lowered(similarity=None), "int8", r"OKS 0\.000"),
+        (lowered(0, 3.23, 0.95), "float16", r"by 3\.23 input pixels at p95 \(limit 2\); another --precision"),
+        (lowered(0, 8.1), "bfloat16", r"by 8\.10 input pixels at p95 \(limit 8\)"),
+        (lowered(float("nan")), "float16", "--accept-accuracy-loss keeps it"),
+        (lowered(p95=float("nan")), "float16", "--accept-accuracy-loss keeps it"),
+    ],
+)
+def test_require_accuracy__beyond_a_limit__one_line(tiny: Tiny, found: gate.Findings, precision: str, says: str):
+    with pytest.raises(VerifyError, match=says) as raised:
+        gate.require_accuracy(found, load_card(tiny.card), precision)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("relative", [0.26, float("nan")])
+def test_require_accuracy__tensors_beyond_the_limit_without_card__one_line(relative: float):
+    with pytest.raises(VerifyError, match=r"its outputs differ by .* of their maximum \(limit 0\.25\)"):
+        gate.require_accuracy(lowered(relative=relative), None, "float16")
+
+
+def test_compare__one_joint_of_seventeen_on_another_peak__seen_in_p95_alone(tiny: Tiny):
+    """What OKS, 0.95 then, and the median let pass."""
+    pose, card = ShiftedPose(0), load_card(tiny.card)
+    found_by = pose.__call__
+
+    class OneAstray(ShiftedPose):
+        def __call__(self, picture: np.ndarray, format: str) -> list[SimpleNamespace]:
+            (person,) = found_by(picture, format)
+            person.keypoints[4, 0] += 16 * picture.shape[1] / 32
+            return [person]
+
+    found = gate.compare(OneAstray(0), FixedJudge(), card, SPEC, PICTURES)
+    assert (found.median_px, found.similarity) == (0, pytest.approx(16 / 17, abs=1e-3))
+    assert found.max_px == pytest.approx(16)
+    with pytest.raises(VerifyError, match=r"input pixels at p95 \(limit 2\)"):
+        gate.require_accuracy(found, card, "float16")

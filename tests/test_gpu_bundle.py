@@ -1,5 +1,6 @@
 """Bundles for a GPU, from pixels to keypoints on PoCL, against float64 NumPy and the source model's own runtime."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 import onnxruntime
 import pytest
+from torch import nn
 
 from tests.opencl import require_opencl
 from tests.tiny import Tiny, write_tiny, write_tiny_quantized
@@ -20,11 +22,15 @@ from tvmpose.codegen.bundle import refuse_other_files
 from tvmpose.compact import Compact
 from tvmpose.compile import Report, compile_model, resolve
 from tvmpose.errors import InputError, ModelError
+from tvmpose.nets import random_weights
 from tvmpose.pose import reference
+from tvmpose.quantize.request import Request
 from tvmpose.runtime.pose import load
 from tvmpose.targets import Target, load_target
 
 BOXES = [(3.0, 4.0, 30.0, 20.0), (20.0, 10.0, 44.0, 33.0)]
+MODELS = Path(__file__).parents[1] / "models"
+RANDOMIZE = random_weights.randomize
 NO_DRIVERS = {"OCL_ICD_VENDORS": "/nowhere"}  # what the loader of drivers then finds
 
 
@@ -141,6 +147,33 @@ def test_compile__float16__stored_in_half_and_keypoints_within_half_a_pixel(
     assert "vload_half" in source and "vstore_half" in source
 
 
+def in_its_linear_range(net: nn.Module) -> None:
+    """Random weights, and biases with which hardly any number meets an activation's bounds.
+
+    Rounding is then not magnified from layer to layer, as it is by random weights, and is not by trained ones.
+    """
+    RANDOMIZE(net)
+    for layers in net.modules():
+        if isinstance(layers, nn.Sequential):
+            for norm, activation in itertools.pairwise(layers):
+                if isinstance(norm, nn.BatchNorm2d) and isinstance(activation, (nn.ReLU, nn.ReLU6)):
+                    norm.bias.fill_(3.0)  # of batch norm's standard deviations
+
+
+@pytest.mark.slow
+def test_compile__float16_of_mobilenetv2_that_magnifies_nothing__heatmaps_within_a_hundredth_and_joints_stay(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    require_opencl()
+    monkeypatch.setattr(random_weights, "randomize", in_its_linear_range)
+    model, target = MODELS / "mobilenetv2-deconv", load_target("host-opencl")
+    options = resolve(str(model), card=None, target=target, output=tmp_path / "half", samples=photos)
+    report = compile_model(replace(options, weights=Compact.FLOAT16))
+    assert report.findings is not None and report.findings.joints > 40
+    assert 1e-4 < report.findings.tensors_max_relative < 1e-2  # below it nothing was rounded
+    assert report.findings.p95_px < 0.5  # some heatmaps have two peaks within a hundredth of each other
+
+
 def test_compile__over_a_bundle_with_a_kept_program__replaces_it(bundle: tuple[Path, Report]):
     load(bundle[0]).close()
     assert list(bundle[0].glob("libtiny-gpu.so.*.clbin"))
@@ -153,6 +186,14 @@ def test_compile__over_a_bundle_with_a_kept_program__replaces_it(bundle: tuple[P
 def test_compile__quantized__refused_in_one_line(tmp_path: Path):
     with pytest.raises(ModelError, match="quantized models have no kernels for GPUs yet"):
         compile_for(load_target("host-opencl"), write_tiny_quantized(tmp_path), tmp_path / "q", verify=False)
+
+
+@pytest.mark.parametrize("changes", [{"weights": Compact.BFLOAT16}, {"quantization": Request(Path("no photos"))}])
+def test_compile__precision_without_kernels__refused_in_one_line(
+    tiny_mean: Tiny, tmp_path: Path, changes: dict[str, object]
+):
+    with pytest.raises(InputError, match=r"--precision \w+: host-opencl computes on a GPU, .* float16 alone"):
+        compile_for(load_target("host-opencl"), tiny_mean, tmp_path / "refused", verify=False, **changes)
 
 
 def test_compile__guard_bytes_or_no_gpu__refused(tiny_mean: Tiny, tmp_path: Path):

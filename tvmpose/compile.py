@@ -150,6 +150,7 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
     from tvmpose.passes.pipeline import begin_pipeline
 
     bundle.refuse_other_files(options.output.resolve())
+    _refuse_precision(options)
     toolchain_for(options.target)  # is there one?
     if options.dump:
         _make_dump(options.dump / "build")
@@ -168,6 +169,15 @@ def compile_model(options: Options, progress: Progress = lambda step, result: No
             verified = _verify(options, network, judge, pictures, libraries, trials, progress)
         manifest = _write(options, network, libraries, verified)
     return Report(manifest, libraries, verified.findings)
+
+
+def _refuse_precision(options: Options) -> None:
+    """Of a GPU's kernels, before pictures are looked at for nothing."""
+    if options.target.gpu and options.precision in ("int8", "bfloat16"):
+        raise InputError(
+            f"--precision {options.precision}: {options.target.name} computes on a GPU, whose kernels take float32 and "
+            "float16 alone: --precision float16, or a target without a GPU (tvmpose targets)"
+        )
 
 
 @dataclass(frozen=True)

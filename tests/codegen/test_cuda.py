@@ -6,12 +6,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tvm import relax
+from tvm.tirx import PrimFunc
 
+from tests.native import network
 from tvmpose.codegen import nvrtc
 from tvmpose.codegen.cubin import kernel_resources
-from tvmpose.codegen.cuda import cuda_images
+from tvmpose.codegen.cuda import cuda_images, without_spills
+from tvmpose.codegen.device_code import compile_device
 from tvmpose.errors import InputError, SetupError
+from tvmpose.passes.pipeline import begin_pipeline, finish_pipeline
+from tvmpose.targets import load_target
 
 # One kernel that keeps its numbers in registers, one that cannot, and one for tensor cores.
 SOURCE = """
@@ -99,6 +106,34 @@ def test_cuda_images__several_cards__a_cubin_each_and_ptx_for_the_least():
         ("PTX", 75),
     ]
     assert cuda_images(SOURCE, ["sm_75"], "11.4")[0] == images[0]  # the same bytes once more
+
+
+# Of a thousand threads each has 64 registers at most: room for two such blocks would be half as many.
+FULL = SOURCE[SOURCE.index('extern "C" __global__ void __launch_bounds__(256, 8)') :]
+FULL = FULL.replace("__launch_bounds__(256, 8) crowded", "__launch_bounds__(1024) full")
+
+
+def test_without_spills__kernel_that_needs_a_few_more_registers__gets_them_and_others_stay(tmp_path: Path):
+    """A layer of MobileNetV2: ptxas holds it to 64 registers, and saves one to memory."""
+    target, weights = load_target("jetson-nano"), np.ones((1, 1, 96, 24), "float32")
+
+    def layer(x: relax.Expr) -> relax.Expr:
+        convolved = relax.op.nn.conv2d(x, relax.const(weights), data_layout="NHWC", kernel_layout="HWIO")
+        return relax.op.add(convolved, relax.const(weights[0, 0, 0]))
+
+    module = finish_pipeline(begin_pipeline(network(layer, (1, 64, 48, 96))), target.llvm(), gpu=target.gpu)
+    functions = {var.name_hint: f for var, f in module.functions_items() if isinstance(f, PrimFunc)}
+    source = compile_device(functions, "net", target.gpu, target.llvm()).source + FULL
+    compiler = nvrtc.find_nvrtc(11)
+    cubin, changed = without_spills(compiler, source, "sm_53")
+    before, after = ({k.name: k for k in kernel_resources(code)} for code in (compiler.compile(source, "sm_53"), cubin))
+    name = "net_fused_conv2d_add_kernel"
+    assert before.keys() == after.keys() == {name, "full"}
+    assert before[name].local_bytes > 0 == after[name].local_bytes
+    assert after["full"] == before["full"] and after["full"].local_bytes > 0
+    assert changed == source.replace(f"__launch_bounds__(256) {name}", f"__launch_bounds__(256, 2) {name}")
+    _, printed = assembled(compiler.compile(changed, "compute_53"), 53, tmp_path)
+    assert re.search(rf"'{name}'.*\n.*\n +0 bytes stack frame, 0 bytes spill stores", printed)  # as the driver will
 
 
 @pytest.mark.parametrize(
