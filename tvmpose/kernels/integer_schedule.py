@@ -92,10 +92,10 @@ def _schedule_tiles(
         if channel is None:
             schedule.reorder(vector, row, column, lane)
             channel = outer[-1]
-    sum_bytes = 4 * tile.rows * tile.columns * tile.vectors * tile.lanes
-    if channel is not None and dot.llvm:
-        if isa.by_element or (dot.widens and extent(schedule, channel) >= _LONG and sum_bytes < _ON_STACK):
-            keep_rolled(schedule, channel)
+    on_stack = 4 * tile.rows * tile.columns * tile.vectors * tile.lanes < _ON_STACK
+    long = dot.widens and channel is not None and extent(schedule, channel) >= _LONG
+    if channel is not None and dot.llvm and (isa.by_element or (long and on_stack)):
+        keep_rolled(schedule, channel)
     schedule.annotate(conv, MULTIPLY_ADDS, prod(int(axis.dom.extent) for axis in schedule.get(conv).iter_vars))
     init = schedule.decompose_reduction(conv, outer[0])
     start_at(schedule, init, bias)
