@@ -3,7 +3,7 @@
     python -m benchmarks.int8 [--write]
 
 Compiles each model, then measures ours, LiteRT and OpenVINO in turns (``tvmpose bench``'s way), raw tensors to raw
-tensors. OpenVINO reads the same files and computes them in float. Refuses to start, and to write, where others use the
+tensors. OpenVINO reads the same files. Refuses to start, and to write, where others use the
 machine.
 """
 
@@ -24,7 +24,7 @@ from tvmpose.benchmark.table import comparison_lines
 DOCUMENT = ROOT / "benchmarks" / "README.md"
 KINDS = ("with VNNI", "without VNNI")  # of machines: what one does says nothing of the other
 PEERS = ("litert", "openvino")
-HEADER = ("model, threads", "ours", "LiteRT", "ours is faster", "aim", "OpenVINO, in float", "ours is faster", "GMAC/s")
+HEADER = ("model, threads", "ours", "LiteRT", "ours is faster", "aim", "OpenVINO", "ours is faster", "GMAC/s")
 
 MODELS: Mapping[str, Model] = {
     "MoveNet Lightning int8": Model(

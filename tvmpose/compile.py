@@ -175,8 +175,8 @@ def _refuse_precision(options: Options) -> None:
     """Of a GPU's kernels, before pictures are looked at for nothing."""
     if options.target.gpu and options.precision in ("int8", "bfloat16"):
         raise InputError(
-            f"--precision {options.precision}: {options.target.name} computes on a GPU, whose kernels take float32 and "
-            "float16 alone: --precision float16, or a target without a GPU (tvmpose targets)"
+            f"--precision {options.precision}: {options.target.name} computes on a GPU, which has no such kernels: "
+            "leave it out, or compile for a target without a GPU (tvmpose targets)"
         )
 
 

@@ -1,6 +1,7 @@
 """The peers compute the same, and say what in them did."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,15 @@ def test_openvino__onnx_model__as_onnx_runtime_says(tiny: Tiny, threads: int):
     (found,), (expected,) = peer.run([image]), open_judge(tiny.model, "onnx").run([image])
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
     assert peer.name.startswith("OpenVINO 20") and peer.settings == "latency mode, f32"
+
+
+@needs("openvino")
+def test_openvino__quantized_model__says_what_it_computes_in_bytes(data: Path):
+    peer = PEERS["openvino"].open(data / "models" / "posenet_mobilenet_v1_075_353_481_quant.tflite", 1)
+    integer, all_of_them = re.fullmatch(
+        r"latency mode, f32, (\d+) of (\d+) convolutions in int8", peer.settings
+    ).groups()
+    assert 0 < int(integer) <= int(all_of_them)
 
 
 @needs("ncnn", "torch", "pnnx")

@@ -12,9 +12,9 @@ from tvm import relax
 
 from tests.kernels.epilogues import epilogues
 from tests.native import compile_module, named, network, run_emulated, run_pipelined
-from tvmpose.kernels.depthwise_schedule import depthwise_tile
+from tvmpose.kernels.depthwise_schedule import depthwise_tiles
 from tvmpose.kernels.dot_product import FUSED, MULL, SDOT, SMMLA, DotProduct
-from tvmpose.kernels.tiling import by_element_tile, conv2d_tile
+from tvmpose.kernels.tiling import by_element_tiles, conv2d_tiles
 from tvmpose.targets import Target, host_target, load_target, needed_features
 
 Pair = tuple[int, int]
@@ -250,9 +250,9 @@ LANES_AND_REGISTERS = st.sampled_from([(4, 16), (8, 16), (16, 32), (4, 32)])
 
 
 @given(EXTENT, EXTENT, st.integers(1, 64), LANES_AND_REGISTERS)
-def test_conv2d_tile__any_shape__accumulators_weights_and_an_input_fit_the_registers(height, width, vectors, unit):
+def test_conv2d_tiles__any_shape__accumulators_weights_and_an_input_fit_the_registers(height, width, vectors, unit):
     lanes, registers = unit
-    tile = conv2d_tile(height, width, vectors, lanes, registers)
+    tile = conv2d_tiles(height, width, vectors, lanes, registers)[0]
     assert tile.rows * tile.columns * tile.vectors + tile.vectors + 1 <= registers
     assert (height % tile.rows, width % tile.columns) == (0, 0)
     assert 1 <= tile.vectors <= vectors
@@ -260,21 +260,21 @@ def test_conv2d_tile__any_shape__accumulators_weights_and_an_input_fit_the_regis
 
 
 @given(EXTENT, EXTENT, st.integers(1, 64), LANES_AND_REGISTERS)
-def test_conv2d_tile__whole_ones_wanted__divide_the_channels(height, width, vectors, unit):
-    assert vectors % conv2d_tile(height, width, vectors, *unit, whole=True).vectors == 0
+def test_conv2d_tiles__whole_ones_wanted__divide_the_channels(height, width, vectors, unit):
+    assert vectors % conv2d_tiles(height, width, vectors, *unit, whole=True)[0].vectors == 0
 
 
 @pytest.mark.parametrize("vectors", [5, 7, 11, 13, 17, 29])
-def test_conv2d_tile__prime_number_of_vectors__is_not_a_single_one(vectors):
-    assert conv2d_tile(16, 16, vectors, 8, 16).vectors > 1
+def test_conv2d_tiles__prime_number_of_vectors__is_not_a_single_one(vectors):
+    assert conv2d_tiles(16, 16, vectors, 8, 16)[0].vectors > 1
 
 
 @given(EXTENT, EXTENT, st.integers(1, 64), st.sampled_from([FUSED, SDOT, SMMLA, *MULL]))
-def test_by_element_tile__any_shape__accumulators_inputs_and_weights_fit_the_registers(
+def test_by_element_tiles__any_shape__accumulators_inputs_and_weights_fit_the_registers(
     height: int, width: int, vectors: int, dot: DotProduct
 ):
     width *= dot.points
-    tile = by_element_tile(height, width, vectors, 4, 32, dot)
+    tile = by_element_tiles(height, width, vectors, 4, 32, dot)[0]
     points = tile.rows * tile.columns
     assert points * tile.vectors + points // dot.points * dot.inputs_held + 2 <= 32
     assert tile.columns % dot.points == 0
@@ -282,11 +282,11 @@ def test_by_element_tile__any_shape__accumulators_inputs_and_weights_fit_the_reg
 
 
 @given(EXTENT, EXTENT, st.integers(1, 7), st.integers(1, 2), LANES_AND_REGISTERS)
-def test_depthwise_tile__any_shape__accumulators_fit_the_registers_and_a_row_of_inputs_or_eight_columns(
+def test_depthwise_tiles__any_shape__accumulators_fit_the_registers_and_a_row_of_inputs_or_eight_columns(
     height, width, kernel, stride, unit
 ):
     lanes, registers = unit
-    tile = depthwise_tile(height, width, lanes, registers, kernel, stride)
+    tile = depthwise_tiles(height, width, lanes, registers, kernel, stride)[0]
     fits = tile.rows * tile.columns + (tile.columns - 1) * stride + kernel <= registers
     assert fits or (tile.rows == 1 and tile.columns <= 8)
     assert (height % tile.rows, width % tile.columns) == (0, 0)

@@ -35,21 +35,15 @@ _FEW = 4  # points of a tile
 _LINE = 16  # floats in a cache line
 
 
-def depthwise_tile(
+def depthwise_tiles(
     height: int, width: int, lanes: int, registers: int, kernel: int, stride: int, most: int = _ACCUMULATORS
-) -> RegisterTile:
-    """Of the largest tiles whose accumulators fit beside a row of inputs and of weights, the one that loads least.
+) -> list[RegisterTile]:
+    """Of the largest tiles whose accumulators fit beside a row of inputs and of weights, the one that loads least; then
+    all others of up to twice as many accumulators.
 
     Where a row fits beside too few accumulators, it is read from the cache again and again: then long rows are best.
     most: accumulators of a tile.
     """
-    return depthwise_tiles(height, width, lanes, registers, kernel, stride, most)[0]
-
-
-def depthwise_tiles(
-    height: int, width: int, lanes: int, registers: int, kernel: int, stride: int, most: int = _ACCUMULATORS
-) -> list[RegisterTile]:
-    """That of depthwise_tile, and all others of up to twice as many accumulators."""
 
     def registers_used(rows: int, columns: int) -> int:
         return rows * columns + (columns - 1) * stride + kernel

@@ -58,7 +58,7 @@ def _to_stack(schedule: Schedule) -> None:
     TVM 0.27 asks the runtime for a buffer of scope "local", as for a large one, and puts small "global" ones on the
     stack. Where a tile is stored under a condition, or a loop must stay as it is, only those are promoted. Not on x86
     for depthwise convolutions: their loops are written out, and of so many multiply-adds LLVM then moves so many apart
-    from their loads that there are too few registers (7x7: 2.5 times as slow).
+    from their loads that there are too few registers (most of all in 7x7 ones).
     """
     for block in schedule.get_child_blocks(schedule.get_sblock("root")):
         if any(region.source.scope() == "local" for region in schedule.get(block).writes):

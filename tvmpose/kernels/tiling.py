@@ -32,26 +32,6 @@ class RegisterTile:
     lanes: int
 
 
-def conv2d_tile(
-    height: int,
-    width: int,
-    vectors: int,
-    lanes: int,
-    registers: int,
-    ragged: bool = False,
-    whole: bool = False,
-    dot: DotProduct = FUSED,
-) -> RegisterTile:
-    """The tile that takes least time for the whole output, by a model of one step of the reduction.
-
-    Beside the accumulators a step holds its weight vectors, one broadcast input, and what a dot product of two
-    instructions leaves in between. The last tile of the channels may
-    have fewer vectors, if there are few such tiles and they need not be whole ones. ragged: the last tile of a row may
-    stand over its end, whose share of the work is then lost.
-    """
-    return conv2d_tiles(height, width, vectors, lanes, registers, ragged, whole, dot)[0]
-
-
 def conv2d_tiles(
     height: int,
     width: int,
@@ -62,7 +42,13 @@ def conv2d_tiles(
     whole: bool = False,
     dot: DotProduct = FUSED,
 ) -> list[RegisterTile]:
-    """All that fit into the registers, the one of conv2d_tile first."""
+    """All that fit into the registers, first the one that takes least time, by a model of one step of the reduction.
+
+    Beside the accumulators a step holds its weight vectors, one broadcast input, and what a dot product of two
+    instructions leaves in between. The last tile of the channels may have fewer vectors, if there are few such tiles
+    and they need not be whole ones. ragged: the last tile of a row may stand over its end, whose share of the work is
+    then lost.
+    """
     candidates = [
         RegisterTile(rows, columns, count, lanes)
         for count in range(1, min(vectors, 6) + 1)
@@ -101,21 +87,16 @@ def _step_time(points: int, vectors: int, dot: DotProduct) -> float:
     return max(points * vectors, _LOAD_TIME * (points + vectors), dot.in_flight)
 
 
-def by_element_tile(
+def by_element_tiles(
     height: int, width: int, vectors: int, lanes: int, registers: int, dot: DotProduct = FUSED
-) -> RegisterTile:
-    """The tile with fewest instructions a product where each takes its input out of a vector of inputs.
+) -> list[RegisterTile]:
+    """All that fit into the registers, first the one with fewest instructions a product.
+
+    Each product takes its input out of a vector of inputs.
 
     Beside the accumulators are one such vector for each point, and two of weights, which one instruction loads; what is
     broadcast beforehand or summed behind takes a few more.
     """
-    return by_element_tiles(height, width, vectors, lanes, registers, dot)[0]
-
-
-def by_element_tiles(
-    height: int, width: int, vectors: int, lanes: int, registers: int, dot: DotProduct = FUSED
-) -> list[RegisterTile]:
-    """All that fit into the registers, the one of by_element_tile first."""
     held = dot.inputs_held
     # vectors of 4 lanes are stored as bytes: by fours, if they can be
     joined = 1 if dot is FUSED else max(n for n in (4, 2, 1) if vectors % n == 0)

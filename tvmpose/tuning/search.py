@@ -39,7 +39,7 @@ class Candidate:
 
 @dataclass
 class Made:
-    """What decisions lead to: a template, which takes a hundredth of a second, does not run twice for the same ones.
+    """What decisions lead to: a template, which takes far longer than a look here, runs once for the same ones.
 
     asked: behind each beginning of a template's decisions, the name and the options of the next one.
     """
