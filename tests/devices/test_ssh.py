@@ -95,7 +95,8 @@ def test_serve_through_ssh__board_and_tracker_on_loopback__found_used_and_left_c
     with tvm_tracker() as tracker:
         # In a process of its own, as it is to be interrupted.
         code = (
-            "import sys; from tests.devices import servers, test_ssh; from tvmpose.devices import ssh; "
+            "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "  # if it was ignored
+            "from tests.devices import servers, test_ssh; from tvmpose.devices import ssh; "
             "from tvmpose.devices.tracker import parse_address; "
             "ssh.build_agent = lambda target, path: servers.build_agent_here(path); "
             "ssh.serve_through_ssh(sys.argv[1], test_ssh.TARGET, 'there', "

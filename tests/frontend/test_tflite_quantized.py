@@ -194,7 +194,8 @@ def cases(dtype: str) -> dict[str, list[Case]]:
     else:
         # LiteRT's own are wrong for others: int8 sums overflow, small negative quotients become the least integer.
         table["SUM"] = [to(x(1, 6, 7, 5), ints(1), options=schema.ReducerOptionsT(True), scale=0.17)]
-        divisor = Constant(np.maximum(integers((4, 50), dtype), 1), scaled(0.1, 0))
+        # And 1 divided by 128 or more becomes the greatest.
+        divisor = Constant(np.clip(integers((4, 50), dtype), 1, 127), scaled(0.1, 0))
         table["DIV"] = [to(x(4, 50, zero=0), divisor, options=schema.DivOptionsT(NONE), scale=0.02)]
     return table
 
